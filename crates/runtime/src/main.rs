@@ -1,0 +1,2 @@
+//! `kapsel-runtime`: the static executable.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The sandbox: an OCI config becomes a process ready to exec.

@@ -1,0 +1,1 @@
+//! Seccomp: a profile becomes a BPF program, cached by hash.

@@ -1,0 +1,1 @@
+//! State: the database of containers, images, volumes and events.
