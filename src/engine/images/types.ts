@@ -1,0 +1,101 @@
+// The words of the image rooms: what goes in and what comes out of `Images`.
+// The shapes of documents on the wire (manifests, configs) are OCI's and live in src/registry/oci.ts.
+
+import type { ImageConfig, Platform } from '../../registry/oci.ts';
+
+/** When to ask the registry: only if the image is not here, every time, or not at all. Docker's `--pull`. */
+export type PullPolicy = 'missing' | 'always' | 'never';
+
+/**
+ * What happens to one layer of a pull.
+ * `waiting`: known, nothing moved yet. `exists`: it was here already. `waiting-other`: another process fetches it.
+ * `downloading`: `bytes` of `total` compressed bytes have gone through hash, inflate and untar. `done`: it is in the store.
+ */
+export type LayerPhase = 'waiting' | 'exists' | 'waiting-other' | 'downloading' | 'done';
+
+export interface LayerProgress {
+  /** The digest of the layer as it travels: `sha256:HEX`. */
+  layer: string;
+  phase: LayerPhase;
+  bytes: number;
+  /** Compressed bytes, where the source says. */
+  total: number | undefined;
+}
+
+export interface TransferOptions {
+  /** `os/arch[/variant]`, or parsed; this machine's by default. */
+  platform?: string | Platform | undefined;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: LayerProgress) => void) | undefined;
+}
+
+export interface EnsureOptions extends TransferOptions {
+  /** `missing` by default. */
+  pull?: PullPolicy | undefined;
+}
+
+/** An image that is in the store, ready to be the lower layers of a container. */
+export interface ReadyImage {
+  /** The digest of its config: `sha256:HEX`. */
+  id: string;
+  /** As a user would write it: `debian:12`, `127.0.0.1:5000/a@sha256:…`, `host:bash`. */
+  reference: string;
+  config: ImageConfig;
+  /** Absolute directories, topmost first: overlay's order. */
+  layers: string[];
+}
+
+export interface PullResult extends ReadyImage {
+  /** The digest of the manifest, or of the index, that the registry gave for the reference; none for archives. */
+  digest: string | undefined;
+  /** False where everything was here already. */
+  changed: boolean;
+}
+
+export interface LoadResult {
+  id: string;
+  /** References the archive gave this image; empty where it has no name. */
+  references: string[];
+}
+
+export interface ImportOptions {
+  /** `name[:tag]` for the result. */
+  reference?: string | undefined;
+  /** Dockerfile instructions laid over the config: `CMD ["sh"]`, `ENV A=b`. */
+  changes?: readonly string[] | undefined;
+  message?: string | undefined;
+  platform?: string | Platform | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** A line of `kapsel images`: one reference, or an image without any. */
+export interface ImageSummary {
+  id: string;
+  /** Null for an untagged image. */
+  repository: string | null;
+  tag: string | null;
+  digest: string | null;
+  /** RFC 3339; when the image was made. */
+  created: string;
+  /** Unpacked bytes of all layers. */
+  size: number;
+}
+
+/** One line of what `remove` did, in Docker's words. */
+export type RemovedItem = { untagged: string } | { deleted: string };
+
+/** Docker's `image inspect`, as far as it means something here. */
+export interface ImageInspect {
+  Id: string;
+  RepoTags: string[];
+  RepoDigests: string[];
+  Comment: string;
+  Created: string;
+  Author: string;
+  Architecture: string;
+  Variant?: string;
+  Os: string;
+  Size: number;
+  Config: NonNullable<ImageConfig['config']>;
+  RootFS: { Type: 'layers'; Layers: string[] };
+}
