@@ -1,0 +1,288 @@
+// What a container can be asked to be: the options of create, run, exec and the other verbs.
+// Named after Docker's flags. Where a flag has a notation of its own ("512m", "src:dst:ro"), a string is parsed by the engine,
+// and an object or a number is accepted too. Owns no behaviour.
+
+import type { Readable } from 'node:stream';
+
+import type { LayerProgress, PullPolicy } from '../images.ts';
+
+export type NetworkMode = 'none' | 'host';
+export type Signal = NodeJS.Signals | number | string;
+
+export interface BindMount {
+  type: 'bind';
+  /** An absolute path on the host. */
+  source: string;
+  target: string;
+  readOnly?: boolean;
+  propagation?: 'private' | 'rprivate' | 'shared' | 'rshared' | 'slave' | 'rslave';
+  /** Leave out what is mounted below the source. */
+  nonRecursive?: boolean;
+  /** Make the source a directory when it is missing: `-v` does, `--mount` does not. */
+  createSource?: boolean;
+}
+
+export interface VolumeMount {
+  type: 'volume';
+  /** The volume's name; without one, an anonymous volume that goes with the container. */
+  source?: string;
+  target: string;
+  readOnly?: boolean;
+  /** Do not copy what the image has at the target into the empty volume. */
+  noCopy?: boolean;
+}
+
+export interface TmpfsMount {
+  type: 'tmpfs';
+  target: string;
+  /** Bytes; without one, half of the memory, as the kernel has it. */
+  size?: number;
+  mode?: number;
+  readOnly?: boolean;
+  /** Mount options by name, such as `exec` or `uid=1000`. */
+  options?: readonly string[];
+}
+
+export type Mount = BindMount | VolumeMount | TmpfsMount;
+
+export interface Device {
+  source: string;
+  /** The path in the container; the source's when left out. */
+  target?: string;
+  /** Of `r`, `w` and `m`; all three when left out. */
+  permissions?: string;
+}
+
+export interface Ulimit {
+  soft: number;
+  hard: number;
+}
+
+export interface SecurityOptions {
+  /** `default`, `unconfined`, or a profile in Docker's or OCI's JSON, parsed. */
+  seccomp?: 'default' | 'unconfined' | object;
+  noNewPrivileges?: boolean;
+}
+
+/** What the program is given: its words, environment and identity. */
+export interface ProcessOptions {
+  /** The words after the image's name; they replace the image's Cmd. */
+  command?: readonly string[];
+  /** `NAME=value` pairs, or an object. A bare `NAME` in the list takes the image's variable away. */
+  env?: Readonly<Record<string, string>> | readonly string[];
+  /** `name|uid[:group|gid]`, looked up in the container's own /etc/passwd. */
+  user?: string;
+  workdir?: string;
+  groupAdd?: readonly (string | number)[];
+  /** Keep standard input open. */
+  interactive?: boolean;
+  /** Give the program a terminal. */
+  tty?: boolean;
+  /** The terminal's first size. */
+  columns?: number;
+  rows?: number;
+  privileged?: boolean;
+}
+
+/** Options of `create`. Sizes are bytes, or a string with Docker's suffix b, k, m, g. Times are seconds. */
+export interface CreateOptions extends ProcessOptions {
+  name?: string;
+  /** Replaces the image's Entrypoint, and drops its Cmd; an empty string resets it. */
+  entrypoint?: string | readonly string[];
+  hostname?: string;
+  domainname?: string;
+  /** Remove the container, and its anonymous volumes, when it ends. */
+  rm?: boolean;
+  /** `-v` notation or parsed mounts. */
+  volumes?: readonly (string | Mount)[];
+  /** `--mount` notation or parsed mounts. */
+  mounts?: readonly (string | Mount)[];
+  /** `--tmpfs` notation (`/run:size=64m,exec`) or parsed mounts. */
+  tmpfs?: readonly (string | Omit<TmpfsMount, 'type'>)[];
+  readOnly?: boolean;
+  shmSize?: number | string;
+  memory?: number | string;
+  /** Memory and swap together; -1 is no limit on swap. */
+  memorySwap?: number | string;
+  memoryReservation?: number | string;
+  /** Processors, in fractions: 1.5 is a CPU and a half. */
+  cpus?: number | string;
+  cpuShares?: number;
+  /** `0-2,7` */
+  cpusetCpus?: string;
+  cpusetMems?: string;
+  /** -1 or 0: no limit. */
+  pidsLimit?: number;
+  capAdd?: readonly string[];
+  capDrop?: readonly string[];
+  securityOpt?: SecurityOptions;
+  devices?: readonly (string | Device)[];
+  /** By name without RLIMIT_ (`nofile`), or `nofile=1024:2048` strings. */
+  ulimits?: Readonly<Record<string, Ulimit>> | readonly string[];
+  sysctls?: Readonly<Record<string, string>>;
+  oomScoreAdj?: number;
+  /** PID 1 is kapsel's init, the program its child. */
+  init?: boolean;
+  network?: NetworkMode | string;
+  pid?: 'private' | 'host';
+  ipc?: 'private' | 'host' | 'none';
+  uts?: 'private' | 'host';
+  cgroupns?: 'private' | 'host';
+  /** `host`: no user namespace. `private`, as root: subordinate ids of user `kapsel`, or `UID:COUNT`, mapped to 0. */
+  userns?: 'host' | 'private' | string;
+  labels?: Readonly<Record<string, string>>;
+  stopSignal?: Signal;
+  /** Seconds between the stop signal and SIGKILL; -1 waits for ever. */
+  stopTimeout?: number;
+  cgroupParent?: string;
+  logDriver?: 'json-file' | 'none';
+  /** `max-size` (with suffix) and `max-file` of json-file. */
+  logOptions?: Readonly<Record<string, string>>;
+  pull?: PullPolicy;
+  /** `os/architecture[/variant]` */
+  platform?: string;
+  /** Refused with a clear line until networks exist. */
+  publish?: readonly string[];
+  /** Attach no stream and return when the program runs. Meaningful to faces only. */
+  detach?: boolean;
+  /** Ends a pull or a start that is under way. */
+  signal?: AbortSignal;
+  /** Told of each default that this machine or user cannot give, such as cgroups without delegation. */
+  onWarning?: (message: string) => void;
+  /** Told of a pull's progress. */
+  onProgress?: (progress: LayerProgress) => void;
+}
+
+export interface RunOptions extends CreateOptions {
+  /** Written to the program's standard input, which is then closed. */
+  input?: string | Uint8Array | Readable;
+  /** `utf8`: text; `buffer`: Buffers. */
+  encoding?: 'utf8' | 'buffer';
+  /** Bytes kept of each of stdout and stderr, 100 MiB unless told; more kills the container. */
+  maxBuffer?: number;
+  /** Seconds after which the container is killed. */
+  timeout?: number;
+  /** True unless told otherwise: nothing of the container stays. */
+  rm?: boolean;
+}
+
+export interface ExecOptions extends ProcessOptions {
+  command: readonly string[];
+  input?: string | Uint8Array | Readable;
+  encoding?: 'utf8' | 'buffer';
+  maxBuffer?: number;
+  /** SIGKILLs the program when aborted. */
+  signal?: AbortSignal;
+}
+
+/** How a program ended. */
+export interface ExitStatus {
+  /** The program's own, or 128 + the signal's number. */
+  exitCode: number;
+  /** The signal that ended it. */
+  signal?: NodeJS.Signals;
+  oomKilled: boolean;
+  /** RFC 3339, nanoseconds, UTC. */
+  finishedAt: string;
+  /** The user typed the detach keys: the program still runs. */
+  detached?: boolean;
+}
+
+export interface RunResult<Output = string> extends ExitStatus {
+  id: string;
+  stdout: Output;
+  stderr: Output;
+  /** Milliseconds from the call to the exit. */
+  duration: number;
+  warnings: readonly string[];
+}
+
+export interface ExecResult<Output = string> extends ExitStatus {
+  stdout: Output;
+  stderr: Output;
+  duration: number;
+}
+
+/** Descriptors the container's streams are joined to directly, without Node's streams. */
+export interface Stdio {
+  stdin?: number;
+  stdout?: number;
+  stderr?: number;
+  /** Bytes that, typed in a row, let go of a terminal; Docker's `ctrl-p,ctrl-q` unless told, empty for none. */
+  detachKeys?: Uint8Array;
+}
+
+export interface LogsOptions {
+  follow?: boolean;
+  /** The last lines only. */
+  tail?: number;
+  /** Not before: RFC 3339, Unix seconds, or a Date. */
+  since?: string | number | Date;
+  until?: string | number | Date;
+  stdout?: boolean;
+  stderr?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface LogEntry {
+  stream: 'stdout' | 'stderr';
+  /** With its newline, where the program wrote one. */
+  text: string;
+  /** RFC 3339, nanoseconds, UTC. */
+  time: string;
+}
+
+export interface ListOptions {
+  /** Those that do not run, too. */
+  all?: boolean;
+  /** Docker's filters: id, name, label, status, ancestor, exited, volume; each with any of several values. */
+  filters?: Readonly<Record<string, readonly string[]>>;
+  /** The newest so many. */
+  last?: number;
+}
+
+export interface StopOptions {
+  signal?: Signal;
+  /** Seconds before SIGKILL; the container's own when left out. */
+  timeout?: number;
+}
+
+export interface RemoveOptions {
+  /** Kill it first when it runs. */
+  force?: boolean;
+  /** Its anonymous volumes, too. */
+  volumes?: boolean;
+}
+
+export type ContainerStatus = 'created' | 'starting' | 'running' | 'paused' | 'exited';
+
+/** A line of `ps`. */
+export interface ContainerSummary {
+  id: string;
+  name: string;
+  /** As it was asked for. */
+  image: string;
+  imageId: string;
+  command: readonly string[];
+  /** RFC 3339. */
+  createdAt: string;
+  startedAt?: string;
+  finishedAt?: string;
+  status: ContainerStatus;
+  exitCode?: number;
+  pid?: number;
+  labels: Readonly<Record<string, string>>;
+  mounts: readonly string[];
+}
+
+/** A container that is running attached to descriptors: what `kapsel run` holds on to. */
+export interface Session {
+  /** Resolves when the program runs; rejects with exit code 125, 126 or 127 when it cannot. */
+  started: Promise<{ pid: number }>;
+  /** Resolves at the end, when every byte of output has been delivered, or at the detach keys. */
+  exited: Promise<ExitStatus>;
+  kill(signal: Signal): Promise<void>;
+  resize(columns: number, rows: number): Promise<void>;
+  /** Lets go; the program runs on. */
+  close(): void;
+}

@@ -1,0 +1,10 @@
+// What `import … from 'kapsel'` gives.
+
+export * from './engine/containers/options.ts';
+export { Container } from './engine/containers/container.ts';
+export type { AttachedStreams, ContainerInspect, ExecProcess } from './engine/containers/container.ts';
+export { Engine } from './engine/engine.ts';
+export type { EngineOptions } from './engine/engine.ts';
+export type { Event, EventsOptions } from './engine/events.ts';
+export type { Volume } from './engine/volumes.ts';
+export type * from './engine/images.ts';
