@@ -1,1 +1,17 @@
-//! Storage: blobs, layers, unpacking, and the image made of the host's own programs.
+//! Storage: what turns hostile bytes into a layer's tree, removes trees, and makes the image of the host's own programs.
+//!
+//! - [`unpack`]: a tar, plain or compressed → a tree, verified while it streams
+//! - [`confine`]: what makes a process fit to do that with hostile input
+//! - [`remove`]: a tree → nothing, whatever is in it
+//! - [`host`]: programs of this machine → a tar with everything they need
+//! - [`digest`], [`error`]: the words all of them use
+
+pub mod confine;
+pub mod digest;
+pub mod error;
+pub mod host;
+pub mod remove;
+pub mod unpack;
+
+pub use digest::Digest;
+pub use error::{Error, Result};
