@@ -1,9 +1,9 @@
 // The commands that are measured: each starts /bin/true from the same root file system with the namespaces it has.
 
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** One contestant. */
 export interface Peer {
@@ -11,91 +11,140 @@ export interface Peer {
   command: string[];
 }
 
-const here = new URL(".", import.meta.url).pathname;
-const bin = new URL("../dist/kapsel.js", import.meta.url).pathname;
+const here = new URL('.', import.meta.url).pathname;
+const bin = new URL('../dist/kapsel.js', import.meta.url).pathname;
 
 function installed(program: string): boolean {
-  const found = ["/usr/sbin", "/usr/bin"].some((directory) => existsSync(join(directory, program)));
+  const found = ['/usr/sbin', '/usr/bin'].some((directory) => existsSync(join(directory, program)));
   if (!found) console.log(`${program} is not installed: not measured`);
   return found;
 }
 
 /** A bundle as `runc spec` makes it, but for what runs and the terminal. */
 function bundle(directory: string, rootfs: string): string {
-  const path = join(directory, "bundle");
+  const path = join(directory, 'bundle');
   mkdirSync(path);
-  execFileSync("runc", ["spec"], { cwd: path });
-  const config = JSON.parse(execFileSync("cat", [join(path, "config.json")], { encoding: "utf8" }));
+  execFileSync('runc', ['spec'], { cwd: path });
+  const config = JSON.parse(execFileSync('cat', [join(path, 'config.json')], { encoding: 'utf8' }));
   config.process.terminal = false;
-  config.process.args = ["/bin/true"];
+  config.process.args = ['/bin/true'];
   // Without CAP_SYS_RESOURCE a limit above the caller's own cannot be set.
   config.process.rlimits = [];
   config.root.path = rootfs;
-  writeFileSync(join(path, "config.json"), JSON.stringify(config));
+  writeFileSync(join(path, 'config.json'), JSON.stringify(config));
   return path;
 }
 
 /** podman on roots of its own. */
 function podman(directory: string): string[] {
-  const own = ["--root", join(directory, "podman"), "--runroot", join(directory, "podman-run"), "--tmpdir", join(directory, "podman-tmp")];
-  return ["podman", ...own, "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--storage-driver", "overlay"];
+  const own = [
+    '--root',
+    join(directory, 'podman'),
+    '--runroot',
+    join(directory, 'podman-run'),
+    '--tmpdir',
+    join(directory, 'podman-tmp'),
+  ];
+  return ['podman', ...own, '--cgroup-manager', 'cgroupfs', '--events-backend', 'file', '--storage-driver', 'overlay'];
 }
 
 /** Everybody that can be measured here. */
-export function peers(options: { directory: string; rootfs: string; floor: string; docker: string | undefined }): Peer[] {
+export function peers(options: {
+  directory: string;
+  rootfs: string;
+  floor: string;
+  docker: string | undefined;
+}): Peer[] {
   const { directory, rootfs, floor, docker } = options;
-  const scratch = join(directory, "floor-scratch");
+  const scratch = join(directory, 'floor-scratch');
   mkdirSync(scratch);
   const found: Peer[] = [
-    { name: "floor", command: [floor, rootfs, scratch] },
-    { name: "node -e 0", command: [process.execPath, "-e", "0"] },
-    { name: "kapsel: executable alone", command: ["@", process.execPath, join(here, "alone.ts"), "bench"] },
-    { name: "kapsel: SDK, warm", command: ["@", process.execPath, join(here, "warm.ts"), "bench"] },
-    { name: "kapsel: CLI, cold", command: [process.execPath, bin, "run", "--rm", "bench", "/bin/true"] },
+    { name: 'floor', command: [floor, rootfs, scratch] },
+    { name: 'node -e 0', command: [process.execPath, '-e', '0'] },
+    { name: 'kapsel: executable alone', command: ['@', process.execPath, join(here, 'alone.ts'), 'bench'] },
+    { name: 'kapsel: SDK, warm', command: ['@', process.execPath, join(here, 'warm.ts'), 'bench'] },
+    { name: 'kapsel: CLI, cold', command: [process.execPath, bin, 'run', '--rm', 'bench', '/bin/true'] },
   ];
-  if (installed("bwrap")) {
-    const mounts = ["--ro-bind", rootfs, "/", "--proc", "/proc", "--dev", "/dev"];
-    found.push({ name: "bwrap --unshare-all", command: ["bwrap", "--unshare-all", ...mounts, "/bin/true"] });
+  if (installed('bwrap')) {
+    const mounts = ['--ro-bind', rootfs, '/', '--proc', '/proc', '--dev', '/dev'];
+    found.push({ name: 'bwrap --unshare-all', command: ['bwrap', '--unshare-all', ...mounts, '/bin/true'] });
   }
-  if (installed("runc")) {
+  if (installed('runc')) {
     const path = bundle(directory, rootfs);
-    found.push({ name: "runc run", command: ["runc", "--root", join(directory, "runc"), "run", "--bundle", path, "bench-runc"] });
-    if (installed("crun")) {
-      const crun = ["crun", "--root", join(directory, "crun"), "--cgroup-manager", "disabled", "run", "--bundle", path, "bench-crun"];
-      found.push({ name: "crun run, without cgroups", command: crun });
+    found.push({
+      name: 'runc run',
+      command: ['runc', '--root', join(directory, 'runc'), 'run', '--bundle', path, 'bench-runc'],
+    });
+    if (installed('crun')) {
+      const crun = [
+        'crun',
+        '--root',
+        join(directory, 'crun'),
+        '--cgroup-manager',
+        'disabled',
+        'run',
+        '--bundle',
+        path,
+        'bench-crun',
+      ];
+      found.push({ name: 'crun run, without cgroups', command: crun });
     }
   }
-  if (installed("podman")) {
-    execFileSync("podman", [...podman(directory).slice(1), "import", join(directory, "rootfs.tar"), "bench"], { stdio: "ignore" });
-    const limits = ["--ulimit", "nofile=1024:4096", "--ulimit", "nproc=1024:4096"];
-    const command = [...podman(directory), "run", "--rm", "--network", "none", ...limits, "bench", "/bin/true"];
-    found.push({ name: "podman run --network none", command });
+  if (installed('podman')) {
+    execFileSync('podman', [...podman(directory).slice(1), 'import', join(directory, 'rootfs.tar'), 'bench'], {
+      stdio: 'ignore',
+    });
+    const limits = ['--ulimit', 'nofile=1024:4096', '--ulimit', 'nproc=1024:4096'];
+    const command = [...podman(directory), 'run', '--rm', '--network', 'none', ...limits, 'bench', '/bin/true'];
+    found.push({ name: 'podman run --network none', command });
   }
   if (docker) {
-    execFileSync("docker", ["--host", docker, "import", join(directory, "rootfs.tar"), "bench"], { stdio: "ignore" });
-    found.push({ name: "docker run --network none", command: ["docker", "--host", docker, "run", "--rm", "--network", "none", "bench", "/bin/true"] });
+    execFileSync('docker', ['--host', docker, 'import', join(directory, 'rootfs.tar'), 'bench'], { stdio: 'ignore' });
+    found.push({
+      name: 'docker run --network none',
+      command: ['docker', '--host', docker, 'run', '--rm', '--network', 'none', 'bench', '/bin/true'],
+    });
   }
   return found;
 }
 
 /** A dockerd of the benchmark's own: no bridge, no firewall rule, in network and mount namespaces of its own. */
-export async function dockerDaemon(directory: string): Promise<{ host: string; stop: () => Promise<void> } | undefined> {
-  if (!installed("dockerd")) return undefined;
-  const socket = join(directory, "docker.sock");
-  const own = ["--data-root", join(directory, "docker"), "--exec-root", join(directory, "docker-run"), "--pidfile", join(directory, "docker.pid")];
-  const bridge = ["--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"];
-  const command = ["--net", "--mount", "--kill-child=TERM", "--fork", "dockerd", "--host", `unix://${socket}`, ...own, ...bridge];
-  const daemon = spawn("unshare", command, { stdio: "ignore", detached: true });
-  const ended = once(daemon, "exit");
+export async function dockerDaemon(
+  directory: string,
+): Promise<{ host: string; stop: () => Promise<void> } | undefined> {
+  if (!installed('dockerd')) return undefined;
+  const socket = join(directory, 'docker.sock');
+  const own = [
+    '--data-root',
+    join(directory, 'docker'),
+    '--exec-root',
+    join(directory, 'docker-run'),
+    '--pidfile',
+    join(directory, 'docker.pid'),
+  ];
+  const bridge = ['--bridge', 'none', '--iptables=false', '--ip-forward=false', '--ip-masq=false'];
+  const command = [
+    '--net',
+    '--mount',
+    '--kill-child=TERM',
+    '--fork',
+    'dockerd',
+    '--host',
+    `unix://${socket}`,
+    ...own,
+    ...bridge,
+  ];
+  const daemon = spawn('unshare', command, { stdio: 'ignore', detached: true });
+  const ended = once(daemon, 'exit');
   const stop = async () => {
-    daemon.kill("SIGTERM");
+    daemon.kill('SIGTERM');
     await ended;
   };
   for (let tries = 0; tries < 100; tries += 1) {
     if (existsSync(socket)) return { host: `unix://${socket}`, stop };
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  console.log("dockerd did not start: not measured");
+  console.log('dockerd did not start: not measured');
   await stop();
   return undefined;
 }

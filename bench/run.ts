@@ -2,31 +2,31 @@
 // Prints medians and their ratios to the floor. `--rounds N` (default 40). Peers that are not installed are said to be
 // missing; Debian's are bubblewrap, runc, crun, podman and docker.io.
 
-import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { Engine } from "../src/index.ts";
-import { dockerDaemon, peers, type Peer } from "./peers.ts";
-import { monitorMemory } from "./memory.ts";
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { Engine } from '../src/index.ts';
+import { dockerDaemon, peers, type Peer } from './peers.ts';
+import { monitorMemory } from './memory.ts';
 
-const here = new URL(".", import.meta.url).pathname;
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "40" } } });
-const directory = mkdtempSync(join(tmpdir(), "kapsel-bench-"));
-const rootfs = join(directory, "rootfs");
+const here = new URL('.', import.meta.url).pathname;
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '40' } } });
+const directory = mkdtempSync(join(tmpdir(), 'kapsel-bench-'));
+const rootfs = join(directory, 'rootfs');
 
 /** A root file system of one static program, the same for everybody. */
 function makeRootfs(): void {
-  for (const path of ["bin", "proc", "sys", "dev", "tmp", "etc"]) mkdirSync(join(rootfs, path), { recursive: true });
-  copyFileSync("/bin/busybox", join(rootfs, "bin/busybox"));
-  for (const name of ["true", "sh", "sleep"]) symlinkSync("busybox", join(rootfs, "bin", name));
-  execFileSync("tar", ["-C", rootfs, "-cf", join(directory, "rootfs.tar"), "."]);
+  for (const path of ['bin', 'proc', 'sys', 'dev', 'tmp', 'etc']) mkdirSync(join(rootfs, path), { recursive: true });
+  copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
+  for (const name of ['true', 'sh', 'sleep']) symlinkSync('busybox', join(rootfs, 'bin', name));
+  execFileSync('tar', ['-C', rootfs, '-cf', join(directory, 'rootfs.tar'), '.']);
 }
 
 function compile(name: string): string {
   const program = join(directory, name);
-  execFileSync("cc", ["-O2", "-o", program, join(here, `${name}.c`)]);
+  execFileSync('cc', ['-O2', '-o', program, join(here, `${name}.c`)]);
   return program;
 }
 
@@ -37,44 +37,73 @@ function median(times: number[]): number {
 /** Runs all of them in turn; the times of each in milliseconds, or why there are none. */
 function measure(program: string, rounds: string, all: Peer[], env: Record<string, string>): (number[] | string)[] {
   const args = [rounds];
-  for (const peer of all) args.push(...(args.length > 1 ? ["::"] : []), ...peer.command);
-  const output = execFileSync(program, args, { encoding: "utf8", env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "ignore"] });
-  return output.trimEnd().split("\n").map((line) => (line.startsWith("failed") ? line : line.trim().split(" ").map((time) => Number(time) / 1e6)));
+  for (const peer of all) args.push(...(args.length > 1 ? ['::'] : []), ...peer.command);
+  const output = execFileSync(program, args, {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  return output
+    .trimEnd()
+    .split('\n')
+    .map((line) =>
+      line.startsWith('failed')
+        ? line
+        : line
+            .trim()
+            .split(' ')
+            .map((time) => Number(time) / 1e6),
+    );
 }
 
 function table(all: Peer[], times: (number[] | string)[]): void {
-  const medians = new Map(all.map((peer, i) => [peer.name, typeof times[i] === "string" ? NaN : median(times[i] as number[])]));
+  const medians = new Map(
+    all.map((peer, i) => [peer.name, typeof times[i] === 'string' ? NaN : median(times[i] as number[])]),
+  );
   const of = (name: string) => medians.get(name) ?? NaN;
-  console.log(`\n${"started: /bin/true".padEnd(44)}${"median".padStart(10)}${"fastest".padStart(10)}${"× floor".padStart(10)}`);
+  console.log(
+    `\n${'started: /bin/true'.padEnd(44)}${'median'.padStart(10)}${'fastest'.padStart(10)}${'× floor'.padStart(10)}`,
+  );
   for (const [i, peer] of all.entries()) {
     const own = times[i] as number[] | string;
-    const cells = typeof own === "string" ? [own] : [median(own).toFixed(2), Math.min(...own).toFixed(2), (median(own) / of("floor")).toFixed(2)];
-    console.log(peer.name.padEnd(44) + cells.map((cell) => cell.padStart(10)).join(""));
+    const cells =
+      typeof own === 'string'
+        ? [own]
+        : [median(own).toFixed(2), Math.min(...own).toFixed(2), (median(own) / of('floor')).toFixed(2)];
+    console.log(peer.name.padEnd(44) + cells.map((cell) => cell.padStart(10)).join(''));
   }
   const goals: [string, number, number][] = [
-    ["SDK warm / floor", of("kapsel: SDK, warm") / of("floor"), 2.5],
-    ["CLI cold / node -e 0", of("kapsel: CLI, cold") / of("node -e 0"), 2.5],
-    ["CLI cold / podman", of("kapsel: CLI, cold") / of("podman run --network none"), 0.5],
+    ['SDK warm / floor', of('kapsel: SDK, warm') / of('floor'), 2.5],
+    ['CLI cold / node -e 0', of('kapsel: CLI, cold') / of('node -e 0'), 2.5],
+    ['CLI cold / podman', of('kapsel: CLI, cold') / of('podman run --network none'), 0.5],
   ];
-  console.log("");
+  console.log('');
   for (const [name, ratio, goal] of goals) {
-    const verdict = Number.isNaN(ratio) ? "not measured" : `${ratio.toFixed(2)} (goal ≤ ${goal}: ${ratio <= goal ? "reached" : "missed"})`;
+    const verdict = Number.isNaN(ratio)
+      ? 'not measured'
+      : `${ratio.toFixed(2)} (goal ≤ ${goal}: ${ratio <= goal ? 'reached' : 'missed'})`;
     console.log(`${name.padEnd(44)}${verdict}`);
   }
 }
 
 makeRootfs();
-const roots = { root: join(directory, "root"), runRoot: join(directory, "run"), cgroupParent: `/kapsel-bench-${process.pid}` };
+const roots = {
+  root: join(directory, 'root'),
+  runRoot: join(directory, 'run'),
+  cgroupParent: `/kapsel-bench-${process.pid}`,
+};
 const env = { KAPSEL_ROOT: roots.root, KAPSEL_RUN_ROOT: roots.runRoot, KAPSEL_CGROUP_PARENT: roots.cgroupParent };
 const engine = new Engine(roots);
 await using cleanup = new AsyncDisposableStack();
 cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
 cleanup.defer(() => engine.close());
-await engine.images.import(join(directory, "rootfs.tar"), { reference: "bench" });
+await engine.images.import(join(directory, 'rootfs.tar'), { reference: 'bench' });
 const daemon = await dockerDaemon(directory);
 if (daemon) cleanup.defer(() => daemon.stop());
-const all = peers({ directory, rootfs, floor: compile("floor"), docker: daemon?.host });
+const all = peers({ directory, rootfs, floor: compile('floor'), docker: daemon?.host });
 console.log(`${values.rounds} rounds of ${all.length}, interleaved`);
-table(all, measure(compile("measure"), values.rounds, all, env));
+table(all, measure(compile('measure'), values.rounds, all, env));
 const memory = await monitorMemory(engine);
-console.log(`${"the monitor's RSS, MB".padEnd(44)}${memory.rss.toFixed(2)} (goal ≤ 1.5: ${memory.rss <= 1.5 ? "reached" : "missed"}; private ${memory.private.toFixed(2)})`);
+console.log(
+  `${"the monitor's RSS, MB".padEnd(44)}${memory.rss.toFixed(2)} (goal ≤ 1.5: ${memory.rss <= 1.5 ? 'reached' : 'missed'}; private ${memory.private.toFixed(2)})`,
+);

@@ -1,7 +1,7 @@
 // A long-lived program that uses the SDK: for each byte on stdin it runs /bin/true in a container and answers with a byte.
 
-import { readSync, writeSync } from "node:fs";
-import { Engine } from "../dist/index.js";
+import { readSync, writeSync } from 'node:fs';
+import { Engine } from '../dist/index.js';
 
 const engine = new Engine({
   root: process.env.KAPSEL_ROOT as string,
@@ -9,12 +9,12 @@ const engine = new Engine({
   cgroupParent: process.env.KAPSEL_CGROUP_PARENT as string,
 });
 const byte = Buffer.alloc(1);
-const run = () => engine.containers.run(process.argv[2] as string, { command: ["/bin/true"], rm: true });
+const run = () => engine.containers.run(process.argv[2] as string, { command: ['/bin/true'], rm: true });
 await run();
-writeSync(1, "\n");
+writeSync(1, '\n');
 while (readSync(0, byte) === 1) {
   const { exitCode } = await run();
   if (exitCode !== 0) process.exit(1);
-  writeSync(1, "\n");
+  writeSync(1, '\n');
 }
 await engine.close();

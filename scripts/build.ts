@@ -1,22 +1,22 @@
 // Builds everything that ships for this architecture: the static executable, the addon, and the bundled TypeScript.
 
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { chmod, copyFile, rename } from "node:fs/promises";
-import { join } from "node:path";
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, copyFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
 
-const repository = new URL("..", import.meta.url).pathname;
+const repository = new URL('..', import.meta.url).pathname;
 const { triple, name } = {
-  x64: { triple: "x86_64-unknown-linux-gnu", name: "linux-x64-gnu" },
-  arm64: { triple: "aarch64-unknown-linux-gnu", name: "linux-arm64-gnu" },
-}[process.arch as "x64" | "arm64"];
-const target = process.env.CARGO_TARGET_DIR ?? join(repository, "target");
-const directory = join(repository, "npm", name);
+  x64: { triple: 'x86_64-unknown-linux-gnu', name: 'linux-x64-gnu' },
+  arm64: { triple: 'aarch64-unknown-linux-gnu', name: 'linux-arm64-gnu' },
+}[process.arch as 'x64' | 'arm64'];
+const target = process.env.CARGO_TARGET_DIR ?? join(repository, 'target');
+const directory = join(repository, 'npm', name);
 
 async function run(command: string, args: string[], env: Record<string, string> = {}): Promise<void> {
-  const child = spawn(command, args, { cwd: repository, stdio: "inherit", env: { ...process.env, ...env } });
-  const [code] = (await once(child, "close")) as [number | null];
-  if (code !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${code}`);
+  const child = spawn(command, args, { cwd: repository, stdio: 'inherit', env: { ...process.env, ...env } });
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`);
 }
 
 /** A running container may have the file open: a new one takes its name, the old one lives on under the old inode. */
@@ -28,15 +28,25 @@ async function install(from: string, to: string): Promise<void> {
 
 async function executable(): Promise<void> {
   // crt-static: the monitor starts without a dynamic loader and runs where there is no libc.
-  const flags = { [`CARGO_TARGET_${triple.toUpperCase().replaceAll("-", "_")}_RUSTFLAGS`]: "-C target-feature=+crt-static" };
-  await run("cargo", ["build", "--release", "--locked", "--package", "kapsel-runtime", "--target", triple], flags);
-  await install(join(target, triple, "release", "kapsel-runtime"), join(directory, "kapsel-runtime"));
+  const flags = {
+    [`CARGO_TARGET_${triple.toUpperCase().replaceAll('-', '_')}_RUSTFLAGS`]: '-C target-feature=+crt-static',
+  };
+  await run('cargo', ['build', '--release', '--locked', '--package', 'kapsel-runtime', '--target', triple], flags);
+  await install(join(target, triple, 'release', 'kapsel-runtime'), join(directory, 'kapsel-runtime'));
 }
 
 async function addon(): Promise<void> {
-  const out = join(target, "addon");
-  const options = ["--platform", "--release", "--no-js", "--manifest-path", "crates/node/Cargo.toml", "--output-dir", out];
-  await run("node_modules/.bin/napi", ["build", ...options, "--", "--locked"]);
+  const out = join(target, 'addon');
+  const options = [
+    '--platform',
+    '--release',
+    '--no-js',
+    '--manifest-path',
+    'crates/node/Cargo.toml',
+    '--output-dir',
+    out,
+  ];
+  await run('node_modules/.bin/napi', ['build', ...options, '--', '--locked']);
   await install(join(out, `kapsel.${name}.node`), join(directory, `kapsel.${name}.node`));
 }
 
@@ -46,7 +56,7 @@ async function binaries(): Promise<void> {
 }
 
 try {
-  await Promise.all([binaries(), run(process.execPath, ["scripts/bundle.ts"])]);
+  await Promise.all([binaries(), run(process.execPath, ['scripts/bundle.ts'])]);
 } catch (error) {
   console.error(`kapsel: ${(error as Error).message}`);
   process.exitCode = 1;

@@ -1,23 +1,23 @@
 // `npm test`: sets everything up, brings the real parts the tests use, and runs every test.
 // `npm test -- PATTERN` runs only the files whose path contains PATTERN.
 
-import { become, debianPackages, setup } from "./setup.mjs";
+import { become, debianPackages, setup } from './setup.mjs';
 
 debianPackages([
-  { package: "docker-registry", program: "docker-registry", why: "the tests pull from a real registry" },
-  { package: "skopeo", program: "skopeo", why: "the tests push their images with it" },
-  { package: "umoci", program: "umoci", why: "the tests assemble their images with it" },
-  { package: "mmdebstrap", program: "mmdebstrap", why: "the tests make a Debian image with it" },
-  { package: "busybox-static", program: "busybox", why: "the smallest test image is made of it" },
-  { package: "libseccomp-dev", file: "/usr/include/seccomp.h", why: "the seccomp compiler is compared with it" },
-  { package: "libarchive-tools", program: "bsdtar", why: "the tests unpack archives that bsdtar wrote" },
-  { package: "uidmap", program: "newuidmap", why: "the rootless tests map subordinate ids with it" },
-  { package: "python3", program: "python3", why: "the tests unpack archives that Python wrote" },
-  { package: "procps", program: "ps", why: "the default image has it" },
-  { package: "zstd", program: "zstd", why: "the tests compress layers with it" },
-  { package: "jq", program: "jq", why: "the tests edit image configs with it" },
-  { package: "iproute2", program: "ip", why: "the default image has it" },
-  { package: "util-linux", program: "setpriv", why: "the rootless tests become an ordinary user with it" },
+  { package: 'docker-registry', program: 'docker-registry', why: 'the tests pull from a real registry' },
+  { package: 'skopeo', program: 'skopeo', why: 'the tests push their images with it' },
+  { package: 'umoci', program: 'umoci', why: 'the tests assemble their images with it' },
+  { package: 'mmdebstrap', program: 'mmdebstrap', why: 'the tests make a Debian image with it' },
+  { package: 'busybox-static', program: 'busybox', why: 'the smallest test image is made of it' },
+  { package: 'libseccomp-dev', file: '/usr/include/seccomp.h', why: 'the seccomp compiler is compared with it' },
+  { package: 'libarchive-tools', program: 'bsdtar', why: 'the tests unpack archives that bsdtar wrote' },
+  { package: 'uidmap', program: 'newuidmap', why: 'the rootless tests map subordinate ids with it' },
+  { package: 'python3', program: 'python3', why: 'the tests unpack archives that Python wrote' },
+  { package: 'procps', program: 'ps', why: 'the default image has it' },
+  { package: 'zstd', program: 'zstd', why: 'the tests compress layers with it' },
+  { package: 'jq', program: 'jq', why: 'the tests edit image configs with it' },
+  { package: 'iproute2', program: 'ip', why: 'the default image has it' },
+  { package: 'util-linux', program: 'setpriv', why: 'the rootless tests become an ordinary user with it' },
 ]);
 setup();
-become(["test/run.ts", ...process.argv.slice(2)]);
+become(['test/run.ts', ...process.argv.slice(2)]);

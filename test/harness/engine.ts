@@ -1,14 +1,14 @@
 // A whole engine of a test's own: roots in the test file's folder, a cgroup of its own, the CLI bound to them.
 
-import { spawn } from "node:child_process";
-import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
-import { Engine } from "../../src/index.ts";
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { Engine } from '../../src/index.ts';
 
-const cli = new URL("../../dist/kapsel.js", import.meta.url).pathname;
+const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
 /** Where every test of this file keeps its files; made by the runner, or here when a file is run by hand. */
-export const scratch = process.env.KAPSEL_TEST_SCRATCH ?? (await mkdtemp(join(tmpdir(), "kapsel-test-")));
+export const scratch = process.env.KAPSEL_TEST_SCRATCH ?? (await mkdtemp(join(tmpdir(), 'kapsel-test-')));
 
 /** What a command gave. */
 export interface CommandResult {
@@ -36,13 +36,13 @@ export async function run(command: string, args: string[], options: CommandOptio
     ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
   });
   const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
-  child.stdout.on("data", (chunk: Buffer) => output.stdout.push(chunk));
-  child.stderr.on("data", (chunk: Buffer) => output.stderr.push(chunk));
-  child.stdin.on("error", () => undefined);
-  child.stdin.end(options.input ?? "");
+  child.stdout.on('data', (chunk: Buffer) => output.stdout.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => output.stderr.push(chunk));
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(options.input ?? '');
   const exitCode = await new Promise<number>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", (code, signal) => resolve(code ?? (signal ? 255 : 1)));
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve(code ?? (signal ? 255 : 1)));
   });
   return { exitCode, stdout: Buffer.concat(output.stdout).toString(), stderr: Buffer.concat(output.stderr).toString() };
 }
@@ -67,15 +67,15 @@ export class TestEngine {
 
   private constructor(directory: string) {
     this.directory = directory;
-    this.root = join(directory, "root");
-    this.runRoot = join(directory, "run");
+    this.root = join(directory, 'root');
+    this.runRoot = join(directory, 'run');
     this.cgroupParent = `/${basename(scratch)}-${basename(directory)}`;
     this.env = { KAPSEL_ROOT: this.root, KAPSEL_RUN_ROOT: this.runRoot, KAPSEL_CGROUP_PARENT: this.cgroupParent };
     this.engine = new Engine({ root: this.root, runRoot: this.runRoot, cgroupParent: this.cgroupParent });
   }
 
   static async make(): Promise<TestEngine> {
-    return new TestEngine(await mkdtemp(join(scratch, "e")));
+    return new TestEngine(await mkdtemp(join(scratch, 'e')));
   }
 
   /** `kapsel ARGS` on this engine's roots. */
@@ -85,20 +85,20 @@ export class TestEngine {
 
   /** Counts what this engine has on the machine now; equal before and after means that nothing was left. */
   async census(): Promise<Census> {
-    const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").length;
+    const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').length;
     let cgroups = 0;
-    for (const hierarchy of await readdir("/sys/fs/cgroup").catch(() => [])) {
-      cgroups += (await readdir(join("/sys/fs/cgroup", hierarchy, this.cgroupParent)).catch(() => [] as string[])).filter((name) =>
-        /^[0-9a-f]{64}$/.test(name),
-      ).length;
+    for (const hierarchy of await readdir('/sys/fs/cgroup').catch(() => [])) {
+      cgroups += (
+        await readdir(join('/sys/fs/cgroup', hierarchy, this.cgroupParent)).catch(() => [] as string[])
+      ).filter((name) => /^[0-9a-f]{64}$/.test(name)).length;
     }
     const count = async (path: string) => (await readdir(path).catch(() => [])).length;
     return {
       mounts,
       cgroups,
-      runDirectories: await count(join(this.runRoot, "containers")),
-      containerDirectories: await count(join(this.root, "containers")),
-      temporary: await count(join(this.root, "tmp")),
+      runDirectories: await count(join(this.runRoot, 'containers')),
+      containerDirectories: await count(join(this.root, 'containers')),
+      temporary: await count(join(this.root, 'tmp')),
     };
   }
 

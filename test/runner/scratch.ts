@@ -1,12 +1,12 @@
 // A folder for each test file, and what is left when the file has ended: processes are found by the folder's name in
 // their environment, cgroups by its tag in theirs. A leftover is a failure, and is cleaned so that the next file starts clean.
 
-import { mkdtemp, readFile, readdir, rm, rmdir } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { mkdtemp, readFile, readdir, rm, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 
 /** The variable that names the folder to the file and to everything it starts. */
-const variable = "KAPSEL_TEST_SCRATCH";
+const variable = 'KAPSEL_TEST_SCRATCH';
 
 /** A test file's own folder. */
 export interface Scratch {
@@ -18,16 +18,16 @@ export interface Scratch {
 
 /** Makes the folder for one test file. */
 export async function scratch(name: string): Promise<Scratch> {
-  const path = await mkdtemp(join(tmpdir(), `kapsel-test-${basename(name).split(".")[0]}-`));
+  const path = await mkdtemp(join(tmpdir(), `kapsel-test-${basename(name).split('.')[0]}-`));
   return { path, tag: basename(path), env: { [variable]: path } };
 }
 
 async function processes(path: string): Promise<number[]> {
   const found: number[] = [];
-  for (const name of await readdir("/proc")) {
+  for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
-    const environment = await readFile(`/proc/${name}/environ`, "latin1").catch(() => "");
-    if (environment.split("\0").includes(`${variable}=${path}`)) found.push(Number(name));
+    const environment = await readFile(`/proc/${name}/environ`, 'latin1').catch(() => '');
+    if (environment.split('\0').includes(`${variable}=${path}`)) found.push(Number(name));
   }
   return found;
 }
@@ -44,7 +44,7 @@ async function cgroups(tag: string): Promise<string[]> {
       if (inside) found.push(path);
     }
   };
-  await walk("/sys/fs/cgroup", 0);
+  await walk('/sys/fs/cgroup', 0);
   return found;
 }
 
@@ -58,18 +58,26 @@ export async function remains(scratch: Scratch): Promise<string[]> {
     left = await processes(scratch.path);
   }
   for (const pid of left) {
-    const command = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
-    if (command === "") continue;
-    complaints.push(`left a process: ${pid} ${command.replaceAll("\0", " ").trim()}`);
-    process.kill(pid, "SIGKILL");
+    const command = await readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '');
+    if (command === '') continue;
+    complaints.push(`left a process: ${pid} ${command.replaceAll('\0', ' ').trim()}`);
+    process.kill(pid, 'SIGKILL');
   }
   for (const path of await cgroups(scratch.tag)) {
-    if (!(await rmdir(path).then(() => true, () => false))) await new Promise((resolve) => setTimeout(resolve, 100));
+    if (
+      !(await rmdir(path).then(
+        () => true,
+        () => false,
+      ))
+    )
+      await new Promise((resolve) => setTimeout(resolve, 100));
     await rmdir(path).catch(() => undefined);
     complaints.push(`left a cgroup: ${path}`);
   }
-  const mounts = (await readFile("/proc/self/mountinfo", "utf8")).split("\n").filter((line) => line.includes(scratch.path));
-  complaints.push(...mounts.map((line) => `left a mount: ${line.split(" ")[4]}`));
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
+    .split('\n')
+    .filter((line) => line.includes(scratch.path));
+  complaints.push(...mounts.map((line) => `left a mount: ${line.split(' ')[4]}`));
   if (mounts.length === 0) await rm(scratch.path, { recursive: true, force: true });
   return complaints;
 }

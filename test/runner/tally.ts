@@ -9,15 +9,15 @@ export interface Tally {
 }
 
 function lastNumber(output: string, label: string): number | undefined {
-  const found = [...output.matchAll(new RegExp(`^\\s*${label}:\\s+(\\d+)`, "gm"))].at(-1);
+  const found = [...output.matchAll(new RegExp(`^\\s*${label}:\\s+(\\d+)`, 'gm'))].at(-1);
   return found ? Number(found[1]) : undefined;
 }
 
 /** The counts of a uvu run, from the three lines at its end; nothing printed counts as nothing passed. */
 export function tally(output: string): Tally {
-  const total = lastNumber(output, "Total") ?? 0;
-  const passed = lastNumber(output, "Passed") ?? 0;
-  const skipped = lastNumber(output, "Skipped") ?? 0;
+  const total = lastNumber(output, 'Total') ?? 0;
+  const passed = lastNumber(output, 'Passed') ?? 0;
+  const skipped = lastNumber(output, 'Skipped') ?? 0;
   return { passed, failed: total - passed, skipped };
 }
 
@@ -29,8 +29,8 @@ export function flaws(source: string, output: string, status: number): string[] 
   const runs = source.match(/\.run\(\)/g)?.length ?? 0;
   if (status !== 0) found.push(`it exited with ${status}`);
   if (failed > 0) found.push(`${failed} of its tests did not pass`);
-  if (passed + failed + skipped === 0) found.push("it ran no test: a `before` that threw, or a forgotten `.run()`");
+  if (passed + failed + skipped === 0) found.push('it ran no test: a `before` that threw, or a forgotten `.run()`');
   if (suites > 0 && runs < suites) found.push(`it has ${suites} suites and only ${runs} \`.run()\``);
-  if (/\.only\(/.test(source)) found.push("it has a test marked `.only`: the others do not run");
+  if (/\.only\(/.test(source)) found.push('it has a test marked `.only`: the others do not run');
   return found;
 }
