@@ -1,0 +1,130 @@
+// The rows of the database as TypeScript sees them: the twin of crates/state's types. It holds types only.
+
+export type ContainerStatus = 'created' | 'starting' | 'running' | 'paused' | 'exited';
+
+/** A container before it has a life. */
+export interface NewContainer {
+  /** 64 hexadecimal digits. */
+  id: string;
+  name: string;
+  /** `starting` where the caller holds the lock and is about to spawn the monitor. */
+  status: 'created' | 'starting';
+  /** The image's id, `sha256:…`. */
+  imageId: string;
+  /** What the user called it: for `ps` and for the events' attributes. */
+  image: string;
+  /** The diffIDs under its root, lowest first: they stay while the container does. */
+  layers: string[];
+  /** `--rm`. */
+  autoRemove: boolean;
+  labels: Record<string, string>;
+  /** What the engine wants to remember: its own business. */
+  document: unknown;
+}
+
+export interface ContainerRow extends NewContainerBase {
+  status: ContainerStatus;
+  createdAt: string;
+  startedAt: string | null;
+  finishedAt: string | null;
+  /** The container's PID 1 as the host sees it, while it lives. */
+  pid: number | null;
+  /** Of the last life: null before the first has ended. */
+  exitCode: number | null;
+  oomKilled: boolean;
+  /** Why the last start failed. */
+  error: string | null;
+}
+
+type NewContainerBase = Omit<NewContainer, 'status'>;
+
+export interface ContainerFilter {
+  /** All of them where absent. */
+  status?: ContainerStatus[];
+}
+
+/** How a container's life ended: exit.json, or the monitor's `exited` or `failed` event. */
+export interface Exit {
+  exitCode: number;
+  signal?: number | null;
+  oomKilled?: boolean;
+  startedAt?: string | null;
+  finishedAt?: string;
+  error?: string | null;
+}
+
+export interface NewImage {
+  /** The digest of its config, `sha256:…`. */
+  id: string;
+  manifestDigest: string | null;
+  /** The OCI image config. */
+  config: unknown;
+  /** Lowest first. */
+  diffIds: string[];
+  /** Bytes on disk, unpacked. */
+  size: number;
+  /** When the image was made, as its config says. */
+  createdAt: string | null;
+  /** `os/architecture[/variant]`. */
+  platform: string;
+  /** Normalised: `docker.io/library/debian:12`. */
+  references: string[];
+}
+
+export type ImageRow = NewImage;
+
+export interface LayerRow {
+  diffId: string;
+  /** Bytes as it came, compressed. */
+  size: number;
+  /** Bytes of its tree. */
+  unpackedSize: number;
+}
+
+export interface NewVolume {
+  name: string;
+  labels: Record<string, string>;
+}
+
+export interface VolumeRow extends NewVolume {
+  createdAt: string;
+}
+
+export type EventKind = 'container' | 'image' | 'volume';
+
+export interface NewEvent {
+  kind: EventKind;
+  /** Docker's word. */
+  action: string;
+  /** Of the container, the image or the volume. */
+  id: string;
+  attributes: Record<string, string>;
+}
+
+export interface EventRow extends NewEvent {
+  /** Grows by at least one with every event, never reused. */
+  seq: number;
+  time: string;
+}
+
+export interface EventFilter {
+  /** Only those with a greater seq. */
+  after?: number;
+  /** Times, inclusive. */
+  since?: string;
+  until?: string;
+  limit?: number;
+}
+
+/**
+ * What a reconciliation found. Reaping a container: take its lock with `lockExclusive` (LOCK_IN_USE: somebody else is
+ * at it), read its row again, kill and remove its cgroup, remove what `--rm` asks for, and its run directory last.
+ */
+export interface Reconciled {
+  /** Containers whose monitor is gone and whose run directory is still there, as they are now: to be reaped. */
+  died: ContainerRow[];
+  /** Dead containers of `--rm`, those in `died` included: to be removed with everything they had. */
+  remove: ContainerRow[];
+  /** Ids of run directories without a row (their maker died before the insert). They have been removed. */
+  strays: string[];
+}
