@@ -1,0 +1,26 @@
+// Errors that carry an exit code: what the command line itself has to complain about.
+// Errors of the engine have their own classes; main.ts gives both their line on stderr.
+
+/** An error with the exit code it ends the process with. */
+export class Failure extends Error {
+  readonly exitCode: number;
+  constructor(message: string, exitCode = 1) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** The command line is wrong: `See 'kapsel run --help'.` follows, as after Docker's own. */
+export class UsageError extends Failure {
+  /** `run`, `volume ls`; empty for kapsel itself. */
+  readonly command: string;
+  constructor(message: string, command: string, exitCode = 125) {
+    super(message, exitCode);
+    this.command = command;
+  }
+}
+
+/** What was thrown, as one line. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,25 @@
+// `-f name=value` of the listing commands.
+import type { Value } from '../command.ts';
+import { Failure } from '../failure.ts';
+
+export const filter: Value<readonly [string, string]> = {
+  placeholder: 'filter',
+  parse(given) {
+    const equals = given.indexOf('=');
+    if (equals < 1) throw new Error('bad format of filter (expected name=value)');
+    return [given.slice(0, equals).trim().toLowerCase(), given.slice(equals + 1).trim()];
+  },
+};
+
+/** The values of each name, given that only `known` names mean something. */
+export function filters(
+  given: readonly (readonly [string, string])[],
+  known: readonly string[],
+): Record<string, string[]> {
+  const grouped: Record<string, string[]> = {};
+  for (const [name, value] of given) {
+    if (!known.includes(name)) throw new Failure(`invalid filter '${name}': known are ${known.join(', ')}`);
+    (grouped[name] ??= []).push(value);
+  }
+  return grouped;
+}
