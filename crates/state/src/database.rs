@@ -1,0 +1,147 @@
+//! The file: opening it in well under a millisecond, its settings, and the one way to write to it.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::error::{Error, Result, disk_full};
+use crate::schema::STEPS;
+
+/// How long a writer waits for the others before it gives up with `DATABASE_BUSY`.
+pub const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The log is moved into the file after this many pages (of 4 KiB): whoever is the only one to open the database
+/// reads the whole log first, so a short one keeps that under a millisecond.
+const CHECKPOINT_PAGES: u32 = 256;
+
+/// A connection to an engine's state.
+#[derive(Debug)]
+pub struct Database {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Opens the database at `path` and makes it where there is none. Its directory must exist.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut database = Self { connection: connect(path)?, path: path.to_owned() };
+        match database.version()? {
+            version if version == STEPS.len() => {}
+            version if version < STEPS.len() => database.migrate()?,
+            version => {
+                return Err(Error::new(
+                    "DATABASE_TOO_NEW",
+                    format!("{} was written by a newer kapsel (version {version})", path.display()),
+                )
+                .hint("use that kapsel, or another --root"));
+            }
+        }
+        Ok(database)
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves the log into the file as far as readers allow, without waiting for anybody.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.explain(|connection| Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?))
+    }
+
+    /// Carries out `work` in one transaction that has the write lock from its beginning: what it read stays true.
+    pub(crate) fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        let outcome = (|| {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })();
+        outcome.map_err(|error| self.with_errno(error))
+    }
+
+    /// Carries out `work`, which only reads.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.explain(work)
+    }
+
+    fn explain<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        work(&self.connection).map_err(|error| self.with_errno(error))
+    }
+
+    /// SQLite reports some full disks as plain I/O errors (the shared-memory file's, for one); the errno tells.
+    fn with_errno(&self, mut error: Error) -> Error {
+        if !error.is_io() {
+            return error;
+        }
+        // SAFETY: the handle is the open connection's and lives as long as `self`.
+        error.errno = unsafe { rusqlite::ffi::sqlite3_system_errno(self.connection.handle()) };
+        if error.errno == libc::ENOSPC { disk_full() } else { error }
+    }
+
+    fn version(&self) -> Result<usize> {
+        let version: u32 =
+            self.read(|connection| Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?))?;
+        Ok(version as usize)
+    }
+
+    /// Makes or upgrades the tables. One process at a time, by a lock on the directory: a lock on the file itself
+    /// would, when closed, drop the POSIX locks SQLite holds on it.
+    fn migrate(&mut self) -> Result<()> {
+        let directory =
+            self.path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let failed = |error| Error::system(&format!("lock {}", directory.display()), &error);
+        let lock = File::open(directory).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        self.explain(|connection| {
+            Ok(connection
+                .query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))
+                .map(drop)?)
+        })?;
+        let version = self.version()?;
+        self.write(|transaction| {
+            for step in STEPS.iter().skip(version) {
+                transaction.execute_batch(step)?;
+            }
+            Ok(transaction.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len()))?)
+        })
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    // NO_MUTEX: a connection is used by one thread at a time, which Rust's types see to.
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| {
+        let error = Error::from(error);
+        Error { message: format!("{}: {}", path.display(), error.message), ..error }
+    })?;
+    connection.busy_handler(Some(wait_for_turn))?;
+    // A short-lived command must not pay for moving the log when it happens to be the last one out.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA cache_size = -512"
+    ))?;
+    Ok(connection)
+}
+
+/// SQLite's own handler sleeps up to 100 ms at a time, which starves someone when sixty-four write at once. A
+/// transaction here takes some tens of microseconds: short sleeps, growing to 4 ms.
+fn wait_for_turn(tries: i32) -> bool {
+    thread_local! {
+        static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    if tries == 0 {
+        SINCE.set(Some(Instant::now()));
+    }
+    if SINCE.get().is_some_and(|since| since.elapsed() > BUSY_PATIENCE) {
+        return false;
+    }
+    std::thread::sleep(Duration::from_micros(100 << tries.clamp(0, 5)));
+    true
+}

@@ -1,0 +1,67 @@
+//! The tables, and the way from one version of them to the next. `user_version` says which a file has.
+
+/// Step N takes a file of version N to N + 1; a file of version 0 is new. A published step is never edited.
+pub(crate) const STEPS: &[&str] = &[V1];
+
+const V1: &str = "
+CREATE TABLE containers (
+  id          TEXT PRIMARY KEY,
+  name        TEXT NOT NULL UNIQUE,
+  status      TEXT NOT NULL CHECK (status IN ('created', 'starting', 'running', 'paused', 'exited')),
+  image_id    TEXT NOT NULL,
+  image       TEXT NOT NULL,
+  layers      TEXT NOT NULL,           -- JSON array of diffIDs
+  labels      TEXT NOT NULL,           -- JSON object
+  auto_remove INTEGER NOT NULL,
+  created_at  TEXT NOT NULL,
+  started_at  TEXT,
+  finished_at TEXT,
+  pid         INTEGER,
+  exit_code   INTEGER,
+  oom_killed  INTEGER NOT NULL DEFAULT 0,
+  error       TEXT,
+  document    TEXT NOT NULL            -- JSON, the engine's own
+) STRICT;
+
+-- Who may be alive, and who should have vanished: nearly always empty, so that asking costs nothing.
+CREATE INDEX containers_living ON containers (status) WHERE status IN ('starting', 'running', 'paused');
+CREATE INDEX containers_vanishing ON containers (id) WHERE auto_remove = 1 AND status = 'exited';
+
+CREATE TABLE images (
+  id              TEXT PRIMARY KEY,
+  manifest_digest TEXT,
+  config          TEXT NOT NULL,       -- JSON
+  diff_ids        TEXT NOT NULL,       -- JSON array, lowest first
+  size            INTEGER NOT NULL,
+  created_at      TEXT,
+  platform        TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE image_references (
+  name     TEXT PRIMARY KEY,
+  image_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX image_references_image ON image_references (image_id);
+
+CREATE TABLE layers (
+  diff_id       TEXT PRIMARY KEY,
+  size          INTEGER NOT NULL,
+  unpacked_size INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE volumes (
+  name       TEXT PRIMARY KEY,
+  labels     TEXT NOT NULL,            -- JSON object
+  created_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Only the oldest are ever deleted, so a seq is never given twice without AUTOINCREMENT's extra page.
+CREATE TABLE events (
+  seq        INTEGER PRIMARY KEY,
+  time       TEXT NOT NULL,
+  kind       TEXT NOT NULL,
+  action     TEXT NOT NULL,
+  id         TEXT NOT NULL,
+  attributes TEXT NOT NULL             -- JSON object
+) STRICT;
+";
