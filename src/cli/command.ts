@@ -60,7 +60,6 @@ export interface Invocation<F extends Flags> {
 export interface Command<F extends Flags = Flags> {
   /** What is typed after `kapsel`: `run`, `volume ls`. */
   readonly name: string;
-  readonly aliases?: readonly string[];
   readonly summary: string;
   /** What the help says below the summary, if there is more to say. */
   readonly description?: string;

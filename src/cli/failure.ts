@@ -20,7 +20,13 @@ export class UsageError extends Failure {
   }
 }
 
-/** What was thrown, as one line. */
+/** What was thrown, in one line, with what to do about it where that is known. */
+export function describe(error: unknown): string {
+  const hint = error instanceof Error && 'hint' in error && typeof error.hint === 'string' ? `: ${error.hint}` : '';
+  return messageOf(error).replaceAll(/\s*\n\s*/g, ' ') + hint;
+}
+
+/** Its message alone. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -5,11 +5,11 @@ import { parseFlags } from './parse.ts';
 import { text, yes } from './values/basic.ts';
 
 export const globalFlags = {
+  debug: { value: yes, short: 'D', description: 'Show stack traces (DEBUG)' },
+  version: { value: yes, short: 'v', description: 'Print version information and quit' },
   root: { value: text, description: 'Directory of what stays: images, containers, volumes (KAPSEL_ROOT)' },
   'run-root': { value: text, description: 'Directory of what a reboot may take (KAPSEL_RUN_ROOT)' },
   'cgroup-parent': { value: text, description: 'Cgroup under which containers get theirs (KAPSEL_CGROUP_PARENT)' },
-  debug: { value: yes, short: 'D', description: 'Show stack traces (DEBUG)' },
-  version: { value: yes, short: 'v', description: 'Print version information and quit' },
 } satisfies Flags;
 
 export interface Globals extends GlobalOptions {

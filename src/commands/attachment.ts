@@ -10,8 +10,12 @@ export interface Attachment {
   detachKeys?: Uint8Array | undefined;
 }
 
-/** The descriptors to join. Refuses a terminal on both sides of which none is. */
-export function stdio({ attach = [], interactive = false, tty = false, detachKeys }: Attachment): Stdio {
+/** The descriptors to join. Refuses to give a program a terminal whose input is none. */
+export function stdio(
+  { attach = [], interactive = false, tty = false, detachKeys }: Attachment,
+  detach: boolean | undefined = false,
+): Stdio {
+  if (detach) return {};
   const streams = attach.map((stream) => stream.toLowerCase());
   for (const stream of streams) {
     if (!['stdin', 'stdout', 'stderr'].includes(stream)) {

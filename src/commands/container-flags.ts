@@ -8,6 +8,7 @@ import { environment, label, labels, variable } from '../cli/values/environment.
 import { pair } from '../cli/values/pair.ts';
 import { securityOptions } from '../cli/values/security.ts';
 import type { CreateOptions } from '../engine/containers/options.ts';
+import { say } from '../ui/output.ts';
 
 export const containerFlags = {
   attach: { value: item, short: 'a', multiple: true, description: 'Attach to STDIN, STDOUT or STDERR' },
@@ -133,6 +134,11 @@ export function createOptions(flags: FlagValues<typeof containerFlags>, command:
     pull: flags.pull,
     platform: flags.platform,
   });
+}
+
+/** Given to the engine as `onWarning`. */
+export function warn(message: string): void {
+  say(`WARNING: ${message}`);
 }
 
 /** A host path beginning with a dot is relative to where the user stands, which only the face knows. */

@@ -1,16 +1,15 @@
 // `kapsel run`: a new container, in the foreground or detached.
 import { defineCommand } from '../cli/command.ts';
-import { interruptible } from '../cli/interrupt.ts';
+import { Failure } from '../cli/failure.ts';
 import { follow } from '../cli/session.ts';
 import { yes } from '../cli/values/basic.ts';
 import { detachKeys } from '../cli/values/detach-keys.ts';
-import { printLine, say } from '../ui/output.ts';
-import { PullDisplay } from '../ui/pull-display.ts';
+import { printLine } from '../ui/output.ts';
 import { Terminal } from '../ui/terminal.ts';
 import { stdio } from './attachment.ts';
 import { openCidFile } from './cidfile.ts';
-import { containerFlags, createOptions } from './container-flags.ts';
-import { Failure } from '../cli/failure.ts';
+import { containerFlags, createOptions, warn } from './container-flags.ts';
+import { pulling } from './pulling.ts';
 
 export const run = defineCommand({
   name: 'run',
@@ -25,7 +24,7 @@ export const run = defineCommand({
   flagsEndAtFirstArgument: true,
   failure: 125,
   examples: [
-    { command: 'run --rm host:bash,ls bash -c "ls /"', description: "A shell from this machine's own programs" },
+    { command: 'run --rm host:bash,ls bash -c "ls /"', description: "An image made of this machine's own programs" },
     { command: 'run -it --rm debian:12 bash', description: 'An interactive shell' },
     { command: 'run -d --name web -m 512m --cpus 1.5 nginx', description: 'In the background, within limits' },
     { command: 'run --rm -v "$PWD:/src:ro" -w /src node:24 npm test', description: 'With a directory of the host' },
@@ -34,41 +33,31 @@ export const run = defineCommand({
     if (flags.detach && flags.attach.length > 0) {
       throw new Failure('conflicting options: cannot specify both --attach and --detach');
     }
-    const options = createOptions(flags, command);
-    const streams = flags.detach ? {} : stdio({ ...flags, detachKeys: flags['detach-keys'] });
-    const interrupt = interruptible();
-    const display = new PullDisplay({ heading: `Pulling ${image}`, quiet: flags.quiet });
+    const options = { ...createOptions(flags, command), onWarning: warn };
+    const streams = stdio({ ...flags, detachKeys: flags['detach-keys'] }, flags.detach);
+    const terminal = flags.tty && !flags.detach ? new Terminal() : undefined;
+    const { containers } = await context.engine();
     const cidFile = openCidFile(flags.cidfile);
     try {
-      const { containers } = await context.engine();
-      const terminal = flags.tty && !flags.detach ? new Terminal() : undefined;
-      const started = {
-        ...options,
-        ...terminal?.size,
-        signal: interrupt.signal,
-        onWarning: (message: string) => say(`WARNING: ${message}`),
-        onProgress: display.update,
-      };
       if (flags.detach) {
-        const container = await containers.start(image, { ...started, detach: true });
+        const container = await pulling(`Pulling ${image}`, flags.quiet, (progress) =>
+          containers.start(image, { ...options, ...progress, detach: true }),
+        );
         cidFile.write(container.id);
-        await display.end();
         printLine(container.id);
         return 0;
       }
-      const session = await containers.runAttached(image, started, streams);
+      const session = await pulling(`Pulling ${image}`, flags.quiet, (progress) =>
+        containers.runAttached(image, { ...options, ...progress, ...terminal?.size }, streams),
+      );
       cidFile.write(session.container.id);
-      await display.end();
-      interrupt.release();
       return await follow(session, {
         terminal,
         interactive: streams.stdin !== undefined,
         sigProxy: flags['sig-proxy'] ?? true,
       });
     } finally {
-      await display.end();
       cidFile.close();
-      interrupt.release();
     }
   },
 });

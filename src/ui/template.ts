@@ -11,7 +11,7 @@ type Expression =
 type Node =
   | { kind: 'text'; text: string }
   | { kind: 'print'; pipeline: Expression[] }
-  | { kind: 'block'; block: 'if' | 'range' | 'with'; pipeline: Expression[]; then: Node[]; otherwise: Node[] };
+  | { kind: 'block'; block: 'if' | 'range' | 'with'; pipeline: Expression[]; body: Node[]; otherwise: Node[] };
 
 export type Template = (data: unknown) => string;
 
@@ -111,21 +111,21 @@ function parseBlock(
   condition: string,
 ): { node: Node; end: number } {
   const pipeline = parsePipeline(condition);
-  const then = parseNodes(tokens, index + 1, true);
+  const body = parseNodes(tokens, index + 1, true);
   let otherwise: Node[] = [];
-  let end = then.end;
+  let end = body.end;
   const ending = tokens[end]!.text;
   if (ending.startsWith('else')) {
     const chained = /^else\s+if\s(.*)$/s.exec(ending);
     if (chained) {
       const inner = parseBlock(tokens, end, 'if', chained[1]!);
-      return { node: { kind: 'block', block, pipeline, then: then.nodes, otherwise: [inner.node] }, end: inner.end };
+      return { node: { kind: 'block', block, pipeline, body: body.nodes, otherwise: [inner.node] }, end: inner.end };
     }
     const other = parseNodes(tokens, end + 1, true);
     otherwise = other.nodes;
     end = other.end;
   }
-  return { node: { kind: 'block', block, pipeline, then: then.nodes, otherwise }, end: end + 1 };
+  return { node: { kind: 'block', block, pipeline, body: body.nodes, otherwise }, end: end + 1 };
 }
 
 const word = /\s*(?:("(?:[^"\\]|\\.)*"|`[^`]*`)|(-?\d+(?:\.\d+)?)|(\$?(?:\.[\w]*)+|\$)|([A-Za-z]\w*)|([()|]))/y;
@@ -196,8 +196,8 @@ function execute(nodes: readonly Node[], data: unknown, root: unknown): string {
       const value = evaluatePipeline(node.pipeline, data, root);
       if (!truth(value)) output += execute(node.otherwise, data, root);
       else if (node.block === 'range') {
-        for (const item of Object.values(value as object)) output += execute(node.then, item, root);
-      } else output += execute(node.then, node.block === 'with' ? value : data, root);
+        for (const item of Object.values(value as object)) output += execute(node.body, item, root);
+      } else output += execute(node.body, node.block === 'with' ? value : data, root);
     }
   }
   return output;

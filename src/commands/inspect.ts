@@ -1,0 +1,69 @@
+// `kapsel inspect`: all that is known about containers, images and volumes, as a JSON array.
+import { defineCommand } from '../cli/command.ts';
+import { Failure } from '../cli/failure.ts';
+import { oneOf, text } from '../cli/values/basic.ts';
+import type { Engine } from '../engine/engine.ts';
+import { NotFoundError } from '../engine/errors.ts';
+import { renderFormat } from '../ui/listing.ts';
+import { print, printLine } from '../ui/output.ts';
+import { each } from './each.ts';
+
+const kinds = ['container', 'image', 'volume'] as const;
+type Kind = (typeof kinds)[number];
+
+export const inspect = defineCommand({
+  name: 'inspect',
+  summary: 'Return low-level information on objects',
+  flags: {
+    format: { value: text, short: 'f', description: "Format output: 'json' or a Go template" },
+    type: {
+      value: oneOf(kinds, (given) => `unknown type: ${JSON.stringify(given)}: must be one of container, image, volume`),
+      description: 'Only inspect objects of the given type',
+    },
+  },
+  arguments: [{ name: 'NAME|ID', required: true, multiple: true }],
+  examples: [
+    { command: "inspect -f '{{.State.Pid}}' web", description: 'One field' },
+    { command: 'inspect --type image debian:12', description: 'The image, where a container has the same name' },
+  ],
+  async run({ flags, args }, context) {
+    const engine = await context.engine();
+    const wanted = flags.type === undefined ? kinds : [flags.type];
+    const found: unknown[] = [];
+    const code = await each(args, async (name) => {
+      found.push(await find(engine, name, wanted));
+    });
+    if (flags.format === undefined) printLine(JSON.stringify(found, null, 4));
+    else if (flags.format === 'json') for (const object of found) printLine(JSON.stringify(object));
+    else for (const object of found) print(`${renderFormat(flags.format, object)}\n`);
+    return code;
+  },
+});
+
+async function find(engine: Engine, name: string, wanted: readonly Kind[]): Promise<unknown> {
+  const look: Record<Kind, () => Promise<unknown>> = {
+    container: async () => (await engine.containers.get(name)).inspect(),
+    image: async () => engine.images.inspect(name),
+    volume: async () => {
+      const volume = await engine.volumes.inspect(name);
+      return {
+        CreatedAt: volume.createdAt,
+        Driver: 'local',
+        Labels: volume.labels,
+        Mountpoint: volume.mountpoint,
+        Name: volume.name,
+        Options: null,
+        Scope: 'local',
+      };
+    },
+  };
+  for (const kind of wanted) {
+    try {
+      return await look[kind]();
+    } catch (error) {
+      if (!(error instanceof NotFoundError)) throw error;
+      if (wanted.length === 1) throw error;
+    }
+  }
+  throw new Failure(`No such object: ${name}`);
+}
