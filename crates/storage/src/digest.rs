@@ -22,8 +22,9 @@ impl FromStr for Digest {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let invalid =
-            || Error::new("DIGEST_INVALID", format!("'{text}' is not a digest: give sha256: and 64 hex digits"));
+        let invalid = || {
+            Error::new("DIGEST_INVALID", format!("'{text}' is not a digest: give sha256: and 64 hex digits"))
+        };
         let hex = text.strip_prefix("sha256:").ok_or_else(invalid)?;
         // OCI image-spec, descriptor.md: the encoded portion is lower case.
         if hex.len() != 64 || !hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f')) {

@@ -3,14 +3,18 @@
 //! - [`unpack`]: a tar, plain or compressed → a tree, verified while it streams
 //! - [`confine`]: what makes a process fit to do that with hostile input
 //! - [`remove`]: a tree → nothing, whatever is in it
+//! - [`tar`]: the format, read and written without I/O
 //! - [`host`]: programs of this machine → a tar with everything they need
 //! - [`digest`], [`error`]: the words all of them use
 
 pub mod confine;
 pub mod digest;
 pub mod error;
+mod extract;
 pub mod host;
 pub mod remove;
+mod stream;
+pub mod tar;
 pub mod unpack;
 
 pub use digest::Digest;

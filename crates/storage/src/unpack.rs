@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::extract::Extractor;
+use crate::stream::{Compression, Stream};
+use crate::tar::{Event, Reader, TarError};
 
 /// What kind of tar it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +73,77 @@ pub struct Unpacked {
 /// Unpacks `input` into `options.into`, and reads it to its end whatever the tar says.
 /// On an error the directory holds a part: the caller removes it.
 /// Reading happens on a thread of its own, which an error leaves behind if `input` blocks.
+///
+/// Codes: `LAYER_TRUNCATED`, `LAYER_CORRUPT`, `LAYER_INVALID`, `LAYER_ESCAPES`, `LAYER_DEVICE`, `LAYER_LIMIT`,
+/// `COMPRESSION_UNSUPPORTED`, `DIGEST_MISMATCH`, `DIFF_ID_MISMATCH`, `DISK_FULL`, `TARGET_NOT_EMPTY`, `UNPACK_FAILED`.
 pub fn unpack(input: impl Read + Send + 'static, options: &Options) -> Result<Unpacked> {
-    drop(input);
-    Err(Error::new("UNPACK_FAILED", format!("cannot unpack into '{}' yet", options.into.display())))
+    let mut tree = Extractor::open(options)?;
+    let mut stream = Stream::start(input, options.limits.unpacked_size)?;
+    let mut tar = Reader::default();
+    let (mut entries, mut declared) = (0, 0u64);
+    while let Some(chunk) = stream.next()? {
+        let mut bytes = &chunk[..];
+        while let Some(event) = tar.next(&mut bytes)? {
+            match event {
+                Event::Entry(entry) => {
+                    entries += 1;
+                    declared = declared.saturating_add(entry.size);
+                    check(entries, declared, &options.limits)?;
+                    tree.entry(entry)?;
+                }
+                Event::Data { offset, bytes } => tree.data(offset, bytes)?,
+                Event::EntryEnd => tree.entry_end()?,
+            }
+        }
+    }
+    tar.finish()?;
+    tree.finish()?;
+    let (verdict, compression) = stream.finish()?;
+    expect("DIGEST_MISMATCH", "layer", options.digest, verdict.digest)?;
+    expect("DIFF_ID_MISMATCH", "layer's tar", options.diff_id, verdict.diff_id)?;
+    Ok(Unpacked {
+        digest: verdict.digest,
+        size: verdict.size,
+        diff_id: verdict.diff_id,
+        unpacked_size: verdict.unpacked_size,
+        entries,
+        media_type: match compression {
+            Compression::None => "application/vnd.oci.image.layer.v1.tar",
+            Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        },
+    })
+}
+
+fn check(entries: u64, declared: u64, limits: &Limits) -> Result<()> {
+    let text = if entries > limits.entries {
+        format!("the layer has more than {} entries", limits.entries)
+    } else if declared > limits.unpacked_size {
+        format!("the layer's files have more than {} bytes together", limits.unpacked_size)
+    } else {
+        return Ok(());
+    };
+    Err(Error::new("LAYER_LIMIT", text + ", which is not allowed"))
+}
+
+fn expect(code: &'static str, what: &str, expected: Option<Digest>, found: Digest) -> Result<()> {
+    match expected {
+        Some(expected) if expected != found => {
+            let text = format!(
+                "the {what} is {found}, not {expected}: it was changed or damaged on its way, fetch it again"
+            );
+            Err(Error::new(code, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl From<TarError> for Error {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Truncated(text) => Error::new("LAYER_TRUNCATED", text + ": fetch it again"),
+            TarError::Invalid(text) => Error::new("LAYER_INVALID", text),
+            TarError::Limit(text) => Error::new("LAYER_LIMIT", text),
+        }
+    }
 }

@@ -1,0 +1,40 @@
+//! The unpack verb by itself, for tests and measurements: `unpack [--rootless] [--archive] [--free] DIR < TAR`.
+//! `--free`: without confining.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use kapsel_storage::confine::confine;
+use kapsel_storage::unpack::{Limits, Mode, Options, unpack};
+
+fn main() -> ExitCode {
+    let mut flags: Vec<String> = std::env::args().skip(1).collect();
+    let directory = flags.pop().unwrap_or_default();
+    let set = |flag: &str| flags.iter().any(|given| given == flag);
+    let rootless = set("--rootless");
+    let mut options = Options {
+        into: PathBuf::from("/"),
+        mode: if set("--archive") { Mode::Archive } else { Mode::Layer },
+        digest: None,
+        diff_id: None,
+        rootless,
+        limits: Limits::default(),
+    };
+    let ready = if set("--free") {
+        options.into = PathBuf::from(&directory);
+        Ok(())
+    } else {
+        confine(Path::new(&directory), rootless)
+    };
+    match ready.and_then(|()| unpack(std::io::stdin(), &options)) {
+        Ok(unpacked) => {
+            println!("{}", serde_json::to_string(&unpacked).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{} {error}", error.code);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Entries → files under one root directory. Owns what an entry does to what is there; where names lead is `paths`',
+//! owners, modes and times are `attributes`', and overlay's language is `marks`'.
+//!
+//! Every name is resolved by the kernel under the root's fd (`openat2`, RESOLVE_IN_ROOT), the last component is never
+//! followed, and no decision rests on comparing strings: what an attacker's symlink points to stays inside.
+
+mod attributes;
+mod marks;
+mod paths;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, makedev, mknodat};
+use nix::sys::statvfs::fstatvfs;
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+
+use crate::error::{Error, Result};
+use crate::remove::remove_at;
+use crate::tar::{Entry, Kind, Time, shown};
+use crate::unpack::{self, Options};
+use marks::Mark;
+use paths::{Paths, Place};
+
+/// How much is written between two looks at the free space.
+const SPACE_STEP: u64 = 4 << 20;
+
+/// Makes one tree.
+pub struct Extractor {
+    root: Rc<OwnedFd>,
+    paths: Paths,
+    layer: bool,
+    rootless: bool,
+    /// Directories get their modes and times last: making things in them needs the one and spoils the other.
+    /// Sorted by path, so that backwards comes the child before the parent.
+    directories: BTreeMap<Vec<u8>, Finish>,
+    open: Option<OpenFile>,
+    /// Bytes until the free space is looked at again.
+    space: u64,
+}
+
+struct OpenFile {
+    file: File,
+    entry: Box<Entry>,
+    written: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Finish {
+    mode: u32,
+    mtime: Time,
+    atime: Time,
+}
+
+impl Extractor {
+    /// Into `options.into`, which must be empty.
+    pub fn open(options: &Options) -> Result<Self> {
+        let into = &options.into;
+        let refused = |cause: std::io::Error| {
+            Error::io("UNPACK_FAILED", format!("cannot open the directory '{}'", into.display()), &cause)
+        };
+        if std::fs::read_dir(into).map_err(refused)?.next().is_some() {
+            let text = format!("'{}' is not empty: unpack into a new directory", into.display());
+            return Err(Error::new("TARGET_NOT_EMPTY", text));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = nix::fcntl::open(into, flags, Mode::empty()).map_err(|errno| refused(errno.into()))?;
+        let root = Rc::new(root);
+        let layer = options.mode == unpack::Mode::Layer;
+        let mut directories = BTreeMap::new();
+        if layer {
+            // Where the tar does not speak of its root.
+            directories.insert(Vec::new(), Finish::implied());
+        }
+        Ok(Extractor {
+            paths: Paths::new(root.clone(), !layer),
+            root,
+            layer,
+            rootless: options.rootless,
+            directories,
+            open: None,
+            space: 0,
+        })
+    }
+
+    /// Makes what `entry` says; a file's data follows by [`Extractor::data`].
+    pub fn entry(&mut self, entry: Box<Entry>) -> Result<()> {
+        let path = self.paths.clean(&entry.path, &entry.path)?;
+        let Some(slash) = paths::last(&path) else {
+            return self.root_entry(&entry);
+        };
+        let name = path[slash..].to_vec();
+        let place = self.place(&path, slash, &entry)?;
+        if self.layer {
+            if let Some(mark) = marks::parse(&name, &entry.path)? {
+                return self.mark(&place, mark, &entry);
+            }
+        } else if !matches!(entry.kind, Kind::File | Kind::Directory | Kind::HardLink | Kind::Symlink) {
+            let text =
+                format!("entry {} is none of an image archive's: neither file nor link", shown(&entry.path));
+            return Err(Error::new("LAYER_INVALID", text));
+        }
+        match entry.kind {
+            Kind::File => self.file(&place, entry),
+            Kind::Directory => self.directory(&place, &entry),
+            Kind::HardLink => self.hard_link(&place, &entry),
+            Kind::Symlink => {
+                if !self.layer {
+                    paths::check_archive_link(&path, &entry)?;
+                }
+                self.create(&place, &entry, |at, name| symlinkat(&entry.link[..], at, name))?;
+                self.finish_node(&place, &entry)
+            }
+            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => self.node(&place, &entry),
+        }
+    }
+
+    /// Bytes of the file that was begun last.
+    pub fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.file.write_all_at(bytes, offset).map_err(|cause| failed("write", &open.entry, &cause))?;
+        open.written = offset + bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The entry that was begun last is complete.
+    pub fn entry_end(&mut self) -> Result<()> {
+        let Some(OpenFile { file, entry, written }) = self.open.take() else { return Ok(()) };
+        if written < entry.size {
+            file.set_len(entry.size).map_err(|cause| failed("write", &entry, &cause))?;
+        }
+        if !self.layer {
+            return Ok(());
+        }
+        let fd = file.as_fd();
+        let remembered = attributes::own_fd(fd, &entry, self.rootless)?;
+        attributes::xattrs(fd, &entry, remembered, self.rootless)?;
+        attributes::chmod(fd, entry.mode)
+            .map_err(|errno| failed("set the mode of", &entry, &errno.into()))?;
+        attributes::times(fd, entry.mtime, entry.atime.unwrap_or(entry.mtime))
+            .map_err(|errno| failed("set the times of", &entry, &errno.into()))
+    }
+
+    /// Gives the directories their modes and times.
+    pub fn finish(mut self) -> Result<()> {
+        for (path, finish) in std::mem::take(&mut self.directories).into_iter().rev() {
+            let directory = match self.paths.directory(&path) {
+                Ok(directory) => directory,
+                // Something else took its name since, over a symlink in its path: then it has nothing to keep.
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
+                Err(errno) => return Err(named("finish", &path, errno)),
+            };
+            attributes::chmod(directory.as_fd(), finish.mode)
+                .map_err(|errno| named("set the mode of", &path, errno))?;
+            attributes::times(directory.as_fd(), finish.mtime, finish.atime)
+                .map_err(|errno| named("set the times of", &path, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Where an entry goes: the directory it is in, made if need be, and its name there.
+    fn place(&mut self, path: &[u8], slash: usize, entry: &Entry) -> Result<Place> {
+        let parent = path[..slash.saturating_sub(1)].to_vec();
+        let directory = match self.paths.parent(&parent) {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_parents(&parent, entry)?,
+            Err(errno) => return Err(paths::unreachable(entry, errno)),
+        };
+        Ok(Place { directory, path: path.to_vec(), slash })
+    }
+
+    /// Makes what is missing of `parent`, 0755 and owned by root.
+    fn make_parents(&mut self, parent: &[u8], entry: &Entry) -> Result<Rc<OwnedFd>> {
+        let mut at = self.root.clone();
+        let ends = (0..parent.len()).filter(|&i| parent[i] == b'/').chain([parent.len()]);
+        let mut start = 0;
+        for end in ends {
+            let name = &parent[start..end];
+            start = end + 1;
+            at = match self.paths.parent(&parent[..end]) {
+                Ok(directory) => directory,
+                Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => {
+                    let opaque = match marks::is_whiteout(at.as_fd(), name) {
+                        // What a lower layer had under this name is gone, whatever comes now.
+                        true => unlinkat(&at, name, UnlinkatFlags::NoRemoveDir).map(|()| true),
+                        false if errno == Errno::ENOTDIR => Err(errno),
+                        false => Ok(false),
+                    };
+                    let made = opaque.and_then(|opaque| {
+                        nix::sys::stat::mkdirat(&at, name, Mode::from_bits_truncate(0o700))?;
+                        Ok(opaque)
+                    });
+                    // EEXIST: a symbolic link that leads nowhere.
+                    let opaque = made.map_err(|errno| paths::unreachable(entry, errno))?;
+                    let path = parent[..end].to_vec();
+                    let directory =
+                        self.paths.parent(&path).map_err(|errno| paths::unreachable(entry, errno))?;
+                    if opaque {
+                        let directory =
+                            self.paths.directory(&path).map_err(|errno| named("open", &path, errno))?;
+                        marks::set_opaque(directory.as_fd(), &path, self.rootless)?;
+                    }
+                    if self.layer {
+                        self.directories.insert(path, Finish::implied());
+                    }
+                    directory
+                }
+                Err(errno) => return Err(paths::unreachable(entry, errno)),
+            };
+        }
+        Ok(at)
+    }
+
+    fn root_entry(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != Kind::Directory {
+            let text = format!("entry {} names the root, which can only be a directory", shown(&entry.path));
+            return Err(Error::new("LAYER_INVALID", text));
+        }
+        let root = self.root.clone();
+        self.finish_directory(root.as_fd(), Vec::new(), entry)
+    }
+
+    fn file(&mut self, place: &Place, entry: Box<Entry>) -> Result<()> {
+        self.check_space(&entry)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let fd =
+            self.create(place, &entry, |at, name| openat(at, name, flags, Mode::from_bits_truncate(0o600)))?;
+        self.open = Some(OpenFile { file: File::from(fd), entry, written: 0 });
+        Ok(())
+    }
+
+    fn directory(&mut self, place: &Place, entry: &Entry) -> Result<()> {
+        let make = |at: BorrowedFd<'_>, name: &[u8]| {
+            nix::sys::stat::mkdirat(at, name, Mode::from_bits_truncate(0o700))
+        };
+        let mut opaque = false;
+        match make(place.directory.as_fd(), place.name()) {
+            Ok(()) => {}
+            Err(Errno::EEXIST) => {
+                let old = place.stat().map_err(|errno| failed("look at", entry, &errno.into()))?;
+                // A directory over a directory changes its attributes, and nothing else.
+                if kind(&old) != SFlag::S_IFDIR {
+                    opaque = self.layer && marks::whiteout(&old);
+                    self.create(place, entry, make)?;
+                }
+            }
+            Err(errno) => return Err(failed("make", entry, &errno.into())),
+        }
+        let directory = place.open_directory().map_err(|errno| failed("open", entry, &errno.into()))?;
+        if opaque {
+            marks::set_opaque(directory.as_fd(), &entry.path, self.rootless)?;
+        }
+        self.finish_directory(directory.as_fd(), place.path.clone(), entry)
+    }
+
+    fn finish_directory(&mut self, directory: BorrowedFd<'_>, path: Vec<u8>, entry: &Entry) -> Result<()> {
+        if !self.layer {
+            return Ok(());
+        }
+        let remembered = attributes::own_fd(directory, entry, self.rootless)?;
+        attributes::xattrs(directory, entry, remembered, self.rootless)?;
+        let atime = entry.atime.unwrap_or(entry.mtime);
+        self.directories.insert(path, Finish { mode: entry.mode, mtime: entry.mtime, atime });
+        Ok(())
+    }
+
+    fn hard_link(&mut self, place: &Place, entry: &Entry) -> Result<()> {
+        let dangling = || {
+            let (name, target) = (shown(&entry.path), shown(&entry.link));
+            let text = format!("entry {name} is a hard link to {target}, which is no file of this layer");
+            Error::new("LAYER_INVALID", text)
+        };
+        let path = self.paths.clean(&entry.link, &entry.path)?;
+        let slash = paths::last(&path).ok_or_else(dangling)?;
+        let directory = match self.paths.parent(&path[..slash.saturating_sub(1)]) {
+            Ok(directory) => directory,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Err(dangling()),
+            Err(errno) => return Err(paths::unreachable(entry, errno)),
+        };
+        let target = Place { directory, path, slash };
+        let there = target.stat().map_err(|_| dangling())?;
+        if kind(&there) == SFlag::S_IFDIR || (self.layer && marks::whiteout(&there)) {
+            return Err(dangling());
+        }
+        if place.stat().is_ok_and(|here| (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)) {
+            return Ok(());
+        }
+        // Without AT_SYMLINK_FOLLOW a symbolic link gets another name itself.
+        self.create(place, entry, |at, name| {
+            linkat(&target.directory, target.name(), at, name, AtFlags::empty())
+        })
+    }
+
+    fn node(&mut self, place: &Place, entry: &Entry) -> Result<()> {
+        let whiteout = entry.kind == Kind::CharDevice && entry.device == (0, 0);
+        if self.rootless && entry.kind != Kind::Fifo && !whiteout {
+            let (name, (major, minor)) = (shown(&entry.path), entry.device);
+            let text = format!(
+                "entry {name} is a device ({major}:{minor}), which only root can make: unpack this image as root"
+            );
+            return Err(Error::new("LAYER_DEVICE", text));
+        }
+        let kind = match entry.kind {
+            Kind::CharDevice => SFlag::S_IFCHR,
+            Kind::BlockDevice => SFlag::S_IFBLK,
+            _ => SFlag::S_IFIFO,
+        };
+        let device = makedev(u64::from(entry.device.0), u64::from(entry.device.1));
+        let mode = Mode::from_bits_truncate(0o600);
+        self.create(place, entry, |at, name| mknodat(at, name, kind, mode, device))?;
+        if whiteout { Ok(()) } else { self.finish_node(place, entry) }
+    }
+
+    /// Owner, xattrs, mode and times of what cannot be opened.
+    fn finish_node(&self, place: &Place, entry: &Entry) -> Result<()> {
+        if !self.layer {
+            return Ok(());
+        }
+        attributes::node(&place.directory, place.name(), entry, self.rootless)
+    }
+
+    fn mark(&mut self, place: &Place, mark: Mark, entry: &Entry) -> Result<()> {
+        match mark {
+            Mark::Ignored => Ok(()),
+            Mark::Opaque => {
+                let path = &place.path[..place.slash.saturating_sub(1)];
+                let directory = self.paths.directory(path).map_err(|errno| named("open", path, errno))?;
+                marks::set_opaque(directory.as_fd(), path, self.rootless)
+            }
+            Mark::Whiteout(name) => {
+                let at = place.directory.as_fd();
+                match fstatat(at, &name[..], AtFlags::AT_SYMLINK_NOFOLLOW) {
+                    // It is this layer's own: only what lower layers had goes.
+                    Ok(stat) if kind(&stat) == SFlag::S_IFDIR => {
+                        let flags =
+                            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                        let directory = openat(at, &name[..], flags, Mode::empty());
+                        let directory = directory.map_err(|errno| failed("open", entry, &errno.into()))?;
+                        marks::set_opaque(directory.as_fd(), &entry.path, self.rootless)
+                    }
+                    Ok(_) => Ok(()),
+                    Err(Errno::ENOENT) => mknodat(at, &name[..], SFlag::S_IFCHR, Mode::empty(), 0)
+                        .map_err(|errno| failed("make the whiteout", entry, &errno.into())),
+                    Err(errno) => Err(failed("look at", entry, &errno.into())),
+                }
+            }
+        }
+    }
+
+    /// Makes something by `make`; what stands in its place goes first.
+    fn create<T>(
+        &mut self,
+        place: &Place,
+        entry: &Entry,
+        make: impl Fn(BorrowedFd<'_>, &[u8]) -> nix::Result<T>,
+    ) -> Result<T> {
+        let at = place.directory.as_fd();
+        let made = match make(at, place.name()) {
+            Err(Errno::EEXIST) => {
+                self.replace(place, entry)?;
+                make(at, place.name())
+            }
+            made => made,
+        };
+        made.map_err(|errno| failed("make", entry, &errno.into()))
+    }
+
+    fn replace(&mut self, place: &Place, entry: &Entry) -> Result<()> {
+        let at = place.directory.as_fd();
+        match unlinkat(at, place.name(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => {}
+            Err(Errno::EISDIR) => {
+                remove_at(at, place.name())?;
+                self.directories.retain(|path, _| !paths::within(path, &place.path));
+            }
+            Err(errno) => return Err(failed("replace", entry, &errno.into())),
+        }
+        // Paths through it lead elsewhere from now on.
+        self.paths.forget();
+        Ok(())
+    }
+
+    /// Refuses a file that the disk has no room for before filling the disk with it.
+    fn check_space(&mut self, entry: &Entry) -> Result<()> {
+        if let Some(left) = self.space.checked_sub(entry.stored) {
+            self.space = left;
+            return Ok(());
+        }
+        let disk =
+            fstatvfs(&self.root).map_err(|errno| failed("find the disk space for", entry, &errno.into()))?;
+        let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+        // File systems without blocks of their own say 0 of 0.
+        if entry.stored > free && disk.blocks() > 0 {
+            let (name, size) = (shown(&entry.path), entry.stored);
+            let text = format!(
+                "no room for entry {name}: it has {size} bytes, the disk {free}; free some disk space and try again"
+            );
+            return Err(Error { code: "DISK_FULL", message: text, errno: Some(libc::ENOSPC) });
+        }
+        self.space = SPACE_STEP;
+        Ok(())
+    }
+}
+
+impl Finish {
+    /// What a directory gets that no entry describes. The time is fixed: the same tar gives the same tree.
+    fn implied() -> Self {
+        Finish { mode: 0o755, mtime: Time::default(), atime: Time::default() }
+    }
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+fn failed(what: &str, entry: &Entry, cause: &std::io::Error) -> Error {
+    Error::io("UNPACK_FAILED", format!("cannot {what} entry {}", shown(&entry.path)), cause)
+}
+
+fn named(what: &str, path: &[u8], errno: Errno) -> Error {
+    Error::io("UNPACK_FAILED", format!("cannot {what} {}", shown(path)), &errno.into())
+}
