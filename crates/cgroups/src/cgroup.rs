@@ -1,25 +1,88 @@
 //! One container's cgroup, in every hierarchy that the machine has.
 
-use std::{os::fd::OwnedFd, path::PathBuf};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
-use crate::{Entry, Error, LinuxResources, Stats};
+use nix::{errno::Errno, fcntl::OFlag};
+
+use crate::{
+    Entry, Error, LinuxResources, Stats,
+    controllers::{self, Place, locate},
+    directory::{Directory, remove_tree},
+    freezer, limits, mounts, oom, tree, usage,
+};
+
+/// How long [`Cgroup::remove`] waits for killed processes to be gone.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What v2 is asked to hand down to every container, limited or not: so that all of it is accounted.
+const ACCOUNTED: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"];
 
 /// A container's cgroup.
 #[derive(Debug)]
 pub struct Cgroup {
     path: String,
+    directories: Vec<Directory>,
 }
 
 impl Cgroup {
     /// Makes the cgroup in every hierarchy and writes its limits. `path` is the OCI `cgroupsPath`: absolute, counted
-    /// from the root of each hierarchy, such as `/kapsel/ID`. What was made is removed again when something fails.
-    pub fn create(path: &str, _resources: &LinuxResources) -> Result<Self, Error> {
-        Err(Error::NotFound { path: path.into() })
+    /// from the root of each hierarchy, such as `/kapsel/ID`. A stale one without processes is replaced; what was made
+    /// is removed again when something fails.
+    pub fn create(path: &str, resources: &LinuxResources) -> Result<Self, Error> {
+        let parts = tree::components(path)?;
+        let (layout, mounts) = mounts()?;
+        let mut cgroup = Self { path: path.to_owned(), directories: Vec::with_capacity(mounts.len()) };
+        let result = mounts.iter().try_for_each(|mount| {
+            let full = tree::make(mount, &parts)?;
+            let opened = Directory::open(mount, full.clone());
+            let directory = opened.map_err(|error| Error::io(format!("open {}", full.display()), error))?;
+            cgroup.directories.push(directory);
+            let directory = &cgroup.directories[cgroup.directories.len() - 1];
+            if mount.controllers.iter().any(|name| name == "cpuset") {
+                controllers::fill_cpuset(mount, &parts)?;
+            }
+            match layout {
+                crate::Layout::Unified => controllers::enable(mount, &parts, directory, &ACCOUNTED),
+                // A hybrid machine's v2 tree is its owner's: touched only for a limit that needs it.
+                _ if mount.unified && !resources.hugepage_limits.is_empty() => {
+                    controllers::enable(mount, &parts, directory, &["hugetlb"])
+                }
+                _ => Ok(()),
+            }
+        });
+        let result = result.and_then(|()| limits::apply(&cgroup.directories, resources, layout));
+        match result {
+            Ok(()) => Ok(cgroup),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = cgroup.remove();
+                Err(error)
+            }
+        }
     }
 
     /// Opens an existing cgroup; `Error::NotFound` where no hierarchy has it.
     pub fn open(path: &str) -> Result<Self, Error> {
-        Err(Error::NotFound { path: path.into() })
+        let parts = tree::components(path)?;
+        let mut directories = Vec::new();
+        for mount in mounts()?.1 {
+            let full = parts.iter().fold(mount.path.clone(), |path, part| path.join(part));
+            match Directory::open(mount, full.clone()) {
+                Ok(directory) => directories.push(directory),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return Err(Error::io(format!("open {}", full.display()), error)),
+            }
+        }
+        if directories.is_empty() {
+            return Err(Error::NotFound { path: path.to_owned() });
+        }
+        Ok(Self { path: path.to_owned(), directories })
     }
 
     /// The path below each hierarchy's root.
@@ -27,62 +90,122 @@ impl Cgroup {
         &self.path
     }
 
-    /// The cgroup's directories on the host, one for each of [`crate::mounts`] that has it, named by [`crate::Mount::name`].
-    pub fn directories(&self) -> Vec<(&'static str, PathBuf)> {
-        Vec::new()
+    /// The cgroup's directories on the host, one for each of [`crate::mounts`] that has it, by [`crate::Mount::name`].
+    pub fn directories(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.directories.iter().map(|directory| (directory.mount.name.as_str(), directory.path.as_path()))
     }
 
     /// Opens what a child needs to enter the cgroup.
     pub fn entry(&self) -> Result<Entry, Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        let mut entry = Entry { unified: None, tasks: Vec::new() };
+        for directory in &self.directories {
+            let failed = |error| directory.error("open", "tasks", error);
+            if directory.mount.unified {
+                entry.unified = Some(directory.fd().try_clone_to_owned().map_err(failed)?);
+            } else {
+                entry.tasks.push(directory.open_file("tasks", OFlag::O_WRONLY).map_err(failed)?);
+            }
+        }
+        Ok(entry)
     }
 
     /// Changes the limits; what is absent stays as it is.
-    pub fn apply(&self, _resources: &LinuxResources) -> Result<(), Error> {
-        Err(Error::NotFound { path: self.path().into() })
+    pub fn apply(&self, resources: &LinuxResources) -> Result<(), Error> {
+        let (layout, _) = mounts()?;
+        limits::apply(&self.directories, resources, layout)
     }
 
     /// What has been used so far.
     pub fn stats(&self) -> Result<Stats, Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        usage::stats(&self.directories)
     }
 
-    /// Stops every task, and returns when all are stopped.
+    /// Stops every task, and returns when all are stopped; ten seconds at most, then all go on again.
     pub fn freeze(&self) -> Result<(), Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        freezer::freeze(self.freezer()?, freezer::PATIENCE)
     }
 
     /// Lets them go on.
     pub fn thaw(&self) -> Result<(), Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        freezer::thaw(self.freezer()?)
     }
 
     /// The processes in the cgroup and those nested in it, by their ids in this process's PID namespace.
     pub fn processes(&self) -> Result<Vec<i32>, Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        let mut found = Vec::new();
+        for directory in self.listed() {
+            let processes = directory.processes();
+            found.extend(processes.map_err(|error| directory.error("read", "cgroup.procs", error))?);
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 
-    /// Sends SIGKILL to every process in the cgroup and those nested in it, new ones of a fork bomb included.
-    /// It does not wait for their end; [`Cgroup::remove`] does.
+    /// Sends SIGKILL to every process in the cgroup and those nested in it, new ones of a fork bomb and frozen ones
+    /// included. It does not wait for their end; [`Cgroup::remove`] does.
     pub fn kill_all(&self) -> Result<(), Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        for directory in self.listed() {
+            if !directory.mount.unified || !freezer::kill_unified(directory)? {
+                freezer::kill_each(directory, self.freezer().ok())?;
+            }
+        }
+        // v1 lets a frozen process die only when it thaws.
+        match self.freezer() {
+            Ok(freezer) if !freezer.mount.unified => freezer::thaw(freezer),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the cgroup, those nested in it, and parents made by [`Cgroup::create`] that are empty. A cgroup already
     /// gone is no error; one whose processes do not end within a second is.
     pub fn remove(self) -> Result<(), Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        let deadline = Instant::now() + PATIENCE;
+        let mut result = Ok(());
+        for directory in &self.directories {
+            let mut pause = Duration::from_micros(50);
+            loop {
+                match remove_tree(&directory.path) {
+                    Ok(()) => break tree::remove_parents(directory.mount, &directory.path),
+                    Err(Errno::EBUSY) if Instant::now() < deadline => {
+                        sleep(pause);
+                        pause = (pause * 2).min(Duration::from_millis(10));
+                    }
+                    Err(error) => {
+                        let doing = format!("remove cgroup {}", directory.path.display());
+                        break result = result.and(Err(Error::io(doing, io::Error::from(error))));
+                    }
+                }
+            }
+        }
+        result
     }
 
     /// A descriptor that becomes readable when the kernel has killed, or is about to kill, for want of memory (v1: an
     /// eventfd; v2: an inotify watch, which speaks for other memory events too): ask [`Cgroup::oom_kills`] then.
     /// None where memory is not accounted.
     pub fn oom_fd(&self) -> Result<Option<OwnedFd>, Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        locate(&self.directories, "memory", "memory").as_ref().map(oom::watch).transpose()
     }
 
     /// How many processes the kernel has killed for want of memory.
     pub fn oom_kills(&self) -> Result<u64, Error> {
-        Err(Error::NotFound { path: self.path().into() })
+        locate(&self.directories, "memory", "memory").as_ref().map_or(Ok(0), oom::kills)
+    }
+
+    /// The hierarchies that together know every process: a process may be in one cgroup of v2 and another of v1.
+    fn listed(&self) -> impl Iterator<Item = &Directory> {
+        let v1 = self.freezer().ok().filter(|directory| !directory.mount.unified);
+        let v1 = v1.or_else(|| self.directories.iter().find(|directory| !directory.mount.unified));
+        self.directories.iter().find(|directory| directory.mount.unified).into_iter().chain(v1)
+    }
+
+    fn freezer(&self) -> Result<&Directory, Error> {
+        match locate(&self.directories, "freezer", "") {
+            Some(Place::V1(directory) | Place::V2(directory)) => Ok(directory),
+            None => self.directories.iter().find(|directory| directory.mount.unified).ok_or_else(|| {
+                Error::MissingController { controller: "freezer".to_owned(), setting: "pause".to_owned() }
+            }),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with a cgroup: said once, here, with a stable code for each.
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io};
 
 /// Why a cgroup could not be made, changed, read or removed.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub enum Error {
     /// The cgroup does not exist.
     NotFound {
         /// Its path.
-        path: PathBuf,
+        path: String,
     },
     /// Anything else the kernel said.
     Io {
@@ -99,7 +99,7 @@ impl fmt::Display for Error {
                 )
             }
             Self::NotMounted => write!(f, "no cgroup file system on /sys/fs/cgroup; mount cgroup2 there"),
-            Self::NotFound { path } => write!(f, "cgroup {} does not exist", path.display()),
+            Self::NotFound { path } => write!(f, "cgroup {path} does not exist"),
             Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),
         }
     }

@@ -3,12 +3,24 @@
 //! It owns the OCI `LinuxResources` types and everything under a cgroup mount. It decides no limit: what it is
 //! given it writes, in an order that the kernel accepts.
 
+mod bpf;
 mod cgroup;
+mod controllers;
+mod devices;
+mod directory;
 mod entry;
 mod error;
+mod freezer;
+mod limits;
 mod mounts;
+mod oom;
 mod resources;
+mod setting;
 mod stats;
+mod tree;
+mod usage;
+mod v1;
+mod v2;
 
 pub use cgroup::Cgroup;
 pub use entry::Entry;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+
 /// Limits of one container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -241,4 +243,70 @@ pub struct LinuxInterfacePriority {
     pub name: String,
     /// The priority.
     pub priority: u32,
+}
+
+/// A value that becomes a word of a line or a part of a file's name: nothing in it may end the word.
+pub(crate) fn word<'a>(setting: &str, value: &'a str) -> Result<&'a str, Error> {
+    if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
+        let why = format!("{value:?} is not a name");
+        return Err(Error::Unsupported { setting: setting.to_owned(), why });
+    }
+    Ok(value)
+}
+
+/// A huge page size as the kernel's files spell it: digits, a unit, `B`.
+pub(crate) fn page_size(value: &str) -> Result<&str, Error> {
+    let digits = value.trim_start_matches(|c: char| c.is_ascii_digit());
+    if digits.len() == value.len() || !matches!(digits, "KB" | "MB" | "GB") {
+        let why = format!("{value:?} is not a page size, as \"2MB\" is");
+        return Err(Error::Unsupported { setting: "hugepageLimits".to_owned(), why });
+    }
+    Ok(value)
+}
+
+/// A line of `rdma.max`.
+pub(crate) fn rdma_line(device: &str, limits: &LinuxRdma) -> Result<String, Error> {
+    let mut line = word("rdma", device)?.to_owned();
+    for (key, limit) in [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)] {
+        if let Some(limit) = limit {
+            line += &format!(" {key}={limit}");
+        }
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specifications_spelling_is_read_and_written() {
+        let json = r#"{
+            "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"}],
+            "memory": {"limit": 1, "kernelTCP": 2, "disableOOMKiller": true, "checkBeforeUpdate": true},
+            "cpu": {"realtimeRuntime": 3, "cpus": "0"},
+            "pids": {"limit": 4},
+            "blockIO": {"throttleReadIOPSDevice": [{"major": 8, "minor": 0, "rate": 5}]},
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 6}],
+            "rdma": {"mlx5_1": {"hcaHandles": 7}},
+            "network": {"classID": 8, "priorities": [{"name": "lo", "priority": 9}]},
+            "unified": {"memory.high": "10"},
+            "somethingNewer": {"a": 1}
+        }"#;
+        let read: LinuxResources = serde_json::from_str(json).unwrap();
+        assert_eq!(read.memory.as_ref().unwrap().kernel_tcp, Some(2));
+        assert_eq!(read.block_io.as_ref().unwrap().throttle_read_iops_device[0].rate, 5);
+        assert_eq!(read.network.as_ref().unwrap().class_id, Some(8));
+        let mut expected: serde_json::Value = serde_json::from_str(json).unwrap();
+        expected.as_object_mut().unwrap().remove("somethingNewer");
+        assert_eq!(serde_json::to_value(&read).unwrap(), expected);
+    }
+
+    #[test]
+    fn names_that_could_write_elsewhere_are_refused() {
+        assert!(page_size("../2MB").is_err() && page_size("MB").is_err() && page_size("2MB").is_ok());
+        assert!(rdma_line("a b", &LinuxRdma::default()).is_err());
+        let limits = LinuxRdma { hca_handles: Some(2), hca_objects: None };
+        assert_eq!(rdma_line("mlx5_1", &limits).unwrap(), "mlx5_1 hca_handle=2");
+    }
 }

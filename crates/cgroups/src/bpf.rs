@@ -1,0 +1,183 @@
+//! Extended BPF, as much of it as a device filter needs: instructions, loading and attaching to a cgroup.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+/// `struct bpf_insn`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    pub(crate) code: u8,
+    /// Source register in the high four bits, destination in the low.
+    pub(crate) registers: u8,
+    pub(crate) offset: i16,
+    pub(crate) immediate: i32,
+}
+
+impl Instruction {
+    const fn new(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> Self {
+        Self { code, registers: source << 4 | destination, offset, immediate }
+    }
+
+    /// destination = *(u32 *)(source + offset)
+    pub(crate) const fn load_word(destination: u8, source: u8, offset: i16) -> Self {
+        Self::new(0x61, destination, source, offset, 0)
+    }
+
+    /// destination = source, 32 bits
+    pub(crate) const fn copy(destination: u8, source: u8) -> Self {
+        Self::new(0xbc, destination, source, 0, 0)
+    }
+
+    /// destination = value, 32 bits
+    pub(crate) const fn set(destination: u8, value: i32) -> Self {
+        Self::new(0xb4, destination, 0, 0, value)
+    }
+
+    /// destination &= mask, 32 bits
+    pub(crate) const fn and(destination: u8, mask: u32) -> Self {
+        Self::new(0x54, destination, 0, 0, mask.cast_signed())
+    }
+
+    /// destination >>= by, 32 bits
+    pub(crate) const fn shift_right(destination: u8, by: i32) -> Self {
+        Self::new(0x74, destination, 0, 0, by)
+    }
+
+    /// skip `over` instructions if register == value, 32 bits
+    pub(crate) const fn jump_if_equal(register: u8, value: u32, over: usize) -> Self {
+        Self::new(0x16, register, 0, over as i16, value.cast_signed())
+    }
+
+    /// skip `over` instructions if register != value, 32 bits
+    pub(crate) const fn jump_unless_equal(register: u8, value: u32, over: usize) -> Self {
+        Self::new(0x56, register, 0, over as i16, value.cast_signed())
+    }
+
+    pub(crate) const fn exit() -> Self {
+        Self::new(0x95, 0, 0, 0, 0)
+    }
+}
+
+// bpf(2): commands, and the two numbers of a device filter.
+const PROG_LOAD: libc::c_long = 5;
+const PROG_ATTACH: libc::c_long = 8;
+const PROG_DETACH: libc::c_long = 9;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
+const PROG_QUERY: libc::c_long = 16;
+const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const CGROUP_DEVICE: u32 = 6;
+const F_ALLOW_MULTI: u32 = 2;
+const F_REPLACE: u32 = 4;
+
+/// The attributes of `BPF_PROG_LOAD` that matter here; the kernel takes the rest for zero.
+#[repr(C)]
+struct Load {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+}
+
+#[repr(C)]
+struct Attach {
+    target: u32,
+    program: u32,
+    kind: u32,
+    flags: u32,
+    replace: u32,
+    padding: u32,
+}
+
+#[repr(C)]
+struct Query {
+    target: u32,
+    kind: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    padding: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<i32> {
+    // SAFETY: the attributes are a plain repr(C) structure of the size given, laid out as bpf(2) says; the buffers that
+    // they point to outlive the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+/// Makes a device filter the only one of a v2 cgroup, at no moment leaving it without one.
+pub(crate) fn filter_devices(cgroup: BorrowedFd<'_>, instructions: &[Instruction]) -> io::Result<()> {
+    let program = load(instructions)?;
+    let target = cgroup.as_raw_fd() as u32;
+    let mut ids = [0u32; 64];
+    let mut query = Query {
+        target,
+        kind: CGROUP_DEVICE,
+        query_flags: 0,
+        attach_flags: 0,
+        ids: ids.as_mut_ptr() as u64,
+        count: ids.len() as u32,
+        padding: 0,
+    };
+    bpf(PROG_QUERY, &mut query)?;
+    let earlier: Vec<OwnedFd> =
+        ids[..query.count as usize].iter().map(|id| open_program(*id)).collect::<Result<_, _>>()?;
+    let mut attach = Attach {
+        target,
+        program: program.as_raw_fd() as u32,
+        kind: CGROUP_DEVICE,
+        flags: F_ALLOW_MULTI,
+        replace: 0,
+        padding: 0,
+    };
+    if let [only] = earlier.as_slice() {
+        attach.flags |= F_REPLACE;
+        attach.replace = only.as_raw_fd() as u32;
+        return bpf(PROG_ATTACH, &mut attach).map(drop);
+    }
+    bpf(PROG_ATTACH, &mut attach)?;
+    for program in earlier {
+        let program = program.as_raw_fd() as u32;
+        let mut detach = Attach { target, program, kind: CGROUP_DEVICE, flags: 0, replace: 0, padding: 0 };
+        bpf(PROG_DETACH, &mut detach)?;
+    }
+    Ok(())
+}
+
+fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
+    let mut name = [0; 16];
+    name[..14].copy_from_slice(b"kapsel_devices");
+    let mut attributes = Load {
+        kind: PROG_TYPE_CGROUP_DEVICE,
+        count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+        name,
+    };
+    let fd = bpf(PROG_LOAD, &mut attributes)?;
+    // SAFETY: the kernel has just given us this descriptor (close-on-exec, as all of bpf's are).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn open_program(id: u32) -> io::Result<OwnedFd> {
+    let mut attributes = [id, 0, 0];
+    let fd = bpf(PROG_GET_FD_BY_ID, &mut attributes)?;
+    // SAFETY: as in `load`.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,102 @@
+//! Making and removing a cgroup's directory and the parents it needs, against others who do the same.
+
+use std::{
+    ffi::{CStr, CString},
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use nix::{errno::Errno, sys::stat::Mode, unistd::mkdir};
+
+use crate::{Error, Mount, directory::remove_tree};
+
+/// How often a parent may vanish under our hands before we give up: each time another engine has removed it between
+/// our two calls of mkdir.
+const ATTEMPTS: usize = 1000;
+
+/// Marks a parent that an engine made, so that whoever leaves it last removes it, and nobody removes one that the
+/// user made.
+const MADE: &CStr = c"user.kapsel";
+
+/// The path of a cgroup below a hierarchy's root, checked.
+pub(crate) fn components(path: &str) -> Result<Vec<&str>, Error> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let walks = parts.iter().any(|part| matches!(*part, "." | "..") || part.contains(['\0', '\n']));
+    if !path.starts_with('/') || parts.is_empty() || walks {
+        return Err(Error::InvalidPath { path: path.to_owned() });
+    }
+    Ok(parts)
+}
+
+/// Makes a cgroup in one hierarchy. A stale one of that name without processes is replaced.
+pub(crate) fn make(mount: &Mount, parts: &[&str]) -> Result<PathBuf, Error> {
+    let full = parts.iter().fold(mount.path.clone(), |path, part| path.join(part));
+    for _ in 0..ATTEMPTS {
+        match mkdir(&full, MODE) {
+            Ok(()) => return Ok(full),
+            Err(Errno::ENOENT) => make_parents(mount, &parts[..parts.len() - 1])?,
+            Err(Errno::EEXIST) => {
+                remove_tree(&full).map_err(|error| failed("replace cgroup", &full, error))?
+            }
+            Err(error) => return Err(failed("make cgroup", &full, error)),
+        }
+    }
+    Err(failed("make cgroup", &full, Errno::ENOENT))
+}
+
+const MODE: Mode = Mode::from_bits_truncate(0o755);
+
+fn make_parents(mount: &Mount, parts: &[&str]) -> Result<(), Error> {
+    let mut path = mount.path.clone();
+    for part in parts {
+        path.push(part);
+        match mkdir(&path, MODE) {
+            // Without user attributes (Linux before 5.7) the parent merely stays.
+            Ok(()) => mark(&path),
+            Err(Errno::EEXIST) => {}
+            // The parent made a moment ago is gone again: start over.
+            Err(Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(failed("make cgroup", &path, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Removes the parents of a removed cgroup that an engine made and nobody uses.
+pub(crate) fn remove_parents(mount: &Mount, cgroup: &Path) {
+    for parent in cgroup.ancestors().skip(1).take_while(|parent| *parent != mount.path) {
+        if !is_marked(parent) || std::fs::remove_dir(parent).is_err() {
+            return;
+        }
+    }
+}
+
+fn failed(verb: &str, path: &Path, error: Errno) -> Error {
+    Error::io(format!("{verb} {}", path.display()), io::Error::from(error))
+}
+
+fn mark(path: &Path) {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return };
+    // SAFETY: both strings end in NUL and the value's length is that of its buffer.
+    unsafe { libc::setxattr(path.as_ptr(), MADE.as_ptr(), c"1".as_ptr().cast(), 1, 0) };
+}
+
+fn is_marked(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: both strings end in NUL; a null buffer of size 0 asks for the value's length only.
+    unsafe { libc::getxattr(path.as_ptr(), MADE.as_ptr(), std::ptr::null_mut(), 0) > 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_could_leave_the_hierarchy_is_refused() {
+        for path in ["", "/", "kapsel/a", "/kapsel/../a", "/./a", "/a\0b", "/a\nb"] {
+            assert!(components(path).is_err(), "{path:?}");
+        }
+        assert_eq!(components("/kapsel//a/").unwrap(), ["kapsel", "a"]);
+    }
+}
