@@ -1,0 +1,102 @@
+//! Limits that the kernel keeps: written, read back, changed, and run into.
+
+use crate::support::{Shell, create, eventually, read, resources};
+use kapsel_cgroups::{Layout, LinuxResources, mounts};
+
+/// The tests that read v1's files run where v1 has the controllers.
+fn v1() -> bool {
+    mounts().unwrap().0 != Layout::Unified
+}
+
+#[test]
+fn every_limit_reaches_its_file_and_can_be_changed_up_and_down() {
+    if !v1() {
+        return;
+    }
+    let cgroup = create(&resources(
+        r#"{"memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432, "swappiness": 10},
+            "cpu": {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0", "mems": "0"},
+            "pids": {"limit": 20}, "blockIO": {"weight": 200}}"#,
+    ));
+    let seen = |hierarchy, file| read(&cgroup, hierarchy, file);
+    assert_eq!(seen("memory", "memory.limit_in_bytes"), "67108864");
+    assert_eq!(seen("memory", "memory.memsw.limit_in_bytes"), "134217728");
+    assert_eq!(seen("memory", "memory.soft_limit_in_bytes"), "33554432");
+    assert_eq!(seen("memory", "memory.swappiness"), "10");
+    assert_eq!(seen("cpu", "cpu.shares"), "512");
+    assert_eq!(seen("cpu", "cpu.cfs_quota_us"), "50000");
+    assert_eq!(seen("cpuset", "cpuset.cpus"), "0");
+    assert_eq!(seen("pids", "pids.max"), "20");
+    assert_eq!(seen("blkio", "blkio.bfq.weight"), "200");
+    // Up past the old memory + swap, then down below the old memory: each order alone is refused once.
+    for (limit, swap) in [(268_435_456, 536_870_912), (16_777_216, 33_554_432), (16_777_216, 16_777_216)] {
+        cgroup.apply(&resources(&format!(r#"{{"memory": {{"limit": {limit}, "swap": {swap}}}}}"#))).unwrap();
+        assert_eq!(seen("memory", "memory.limit_in_bytes"), limit.to_string());
+        assert_eq!(seen("memory", "memory.memsw.limit_in_bytes"), swap.to_string());
+    }
+    cgroup.apply(&resources(r#"{"pids": {"limit": -1}, "memory": {"limit": -1, "swap": -1}}"#)).unwrap();
+    assert_eq!(seen("pids", "pids.max"), "max");
+    let stats = cgroup.stats().unwrap();
+    assert_eq!((stats.memory.unwrap().limit, stats.pids.unwrap().limit), (None, None));
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn a_value_that_the_kernel_refuses_names_the_field() {
+    let cgroup = create(&LinuxResources::default());
+    let error = cgroup.apply(&resources(r#"{"cpu": {"cpus": "4000-4001"}}"#)).unwrap_err();
+    assert!(error.to_string().contains("cpu.cpus"), "{error}");
+    if v1() {
+        let error = cgroup.apply(&resources(r#"{"unified": {"memory.high": "1"}}"#)).unwrap_err();
+        assert_eq!(error.code(), "CGROUP_LIMIT_UNSUPPORTED");
+    }
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn running_out_of_memory_is_seen_and_counted() {
+    let cgroup = create(&resources(r#"{"memory": {"limit": 8388608, "swap": 8388608}}"#));
+    let watch = cgroup.oom_fd().unwrap().expect("memory is accounted");
+    assert_eq!(cgroup.oom_kills().unwrap(), 0);
+    let shell = Shell::start(&cgroup, "head -c 64000000 /dev/zero | tail >/dev/null; exit 7", true);
+    let mut polled =
+        libc::pollfd { fd: std::os::fd::AsRawFd::as_raw_fd(&watch), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd.
+    assert_eq!(unsafe { libc::poll(&raw mut polled, 1, 10_000) }, 1, "nobody was told");
+    shell.wait();
+    assert!(cgroup.oom_kills().unwrap() >= 1);
+    assert!(cgroup.stats().unwrap().memory.unwrap().oom_kills >= 1);
+    eventually("all are gone", || cgroup.processes().unwrap().is_empty());
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn a_device_outside_the_rules_cannot_be_opened() {
+    let cgroup = create(&resources(
+        r#"{"devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}]}"#,
+    ));
+    let run = |script: &str| Shell::start(&cgroup, script, true).wait();
+    assert_eq!(run("echo > /dev/null"), 0);
+    assert_ne!(run("head -c 1 /dev/zero > /dev/null"), 0);
+    let directory = tempfile::tempdir().unwrap();
+    let node = directory.path().join("node");
+    assert_ne!(run(&format!("mknod {} c 1 3", node.display())), 0, "a node was made without m");
+    cgroup.apply(&resources(r#"{"devices": [{"allow": true, "access": "rwm"}]}"#)).unwrap();
+    assert_eq!(run("head -c 1 /dev/zero > /dev/null"), 0);
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn time_memory_and_tasks_are_accounted() {
+    let cgroup = create(&resources(r#"{"pids": {"limit": 9}, "cpu": {"quota": 200000, "period": 100000}}"#));
+    let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exec sleep 60";
+    let shell = Shell::start(&cgroup, script, true);
+    eventually("time is counted", || cgroup.stats().unwrap().cpu.unwrap().usage > 1_000_000);
+    let stats = cgroup.stats().unwrap();
+    assert!(stats.memory.unwrap().usage > 0);
+    let pids = stats.pids.unwrap();
+    assert_eq!((pids.current, pids.limit), (1, Some(9)));
+    cgroup.kill_all().unwrap();
+    shell.wait();
+    cgroup.remove().unwrap();
+}
