@@ -1,2 +1,75 @@
-//! `kapsel-runtime`: the static executable.
-fn main() {}
+//! `kapsel-runtime`: the static executable behind every container. This file is the table of its verbs.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+mod clock;
+mod document;
+mod error;
+mod host;
+mod info;
+mod launch;
+mod monitor;
+mod own_binary;
+mod reap;
+mod rootless;
+mod trace;
+mod unpack;
+
+use error::{Error, Result};
+
+/// Takes the arguments after the verb.
+type Verb = fn(&[OsString]) -> Result<ExitCode>;
+
+/// What can be asked for, and what answers.
+const VERBS: [(&str, Verb); 6] = [
+    ("monitor", monitor::run),
+    ("unpack", unpack::run),
+    ("host", host::run),
+    ("reap", reap::run),
+    ("info", info::run),
+    ("--version", version),
+];
+
+fn main() -> ExitCode {
+    // A container with an init of its own executes us again as its PID 1.
+    kapsel_sandbox::init::run_if_asked();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let verb = arguments.first().and_then(|verb| VERBS.iter().find(|(name, _)| verb == name));
+    let result = match verb {
+        Some((_, run)) => run(&arguments[1..]),
+        None => {
+            let names = VERBS.map(|(name, _)| name).join(", ");
+            Err(Error::new("USAGE", format!("kapsel-runtime is started by kapsel; it takes one of: {names}")))
+        }
+    };
+    result.unwrap_or_else(|error| {
+        let line = serde_json::to_string(&error).unwrap_or_default() + "\n";
+        // Nobody may be listening.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+        ExitCode::FAILURE
+    })
+}
+
+/// Three lines as other OCI runtimes print them: some callers read the word after `version`.
+fn version(_arguments: &[OsString]) -> Result<ExitCode> {
+    let commit = option_env!("KAPSEL_COMMIT").unwrap_or("unknown");
+    let text =
+        format!("kapsel-runtime version {}\ncommit: {commit}\nspec: 1.3.0\n", env!("CARGO_PKG_VERSION"));
+    print(text.as_bytes())
+}
+
+/// A verb's answer: one JSON document.
+fn output(answer: &impl Serialize) -> Result<ExitCode> {
+    let mut text = serde_json::to_vec(answer).map_err(|error| Error::new("OUTPUT", error.to_string()))?;
+    text.push(b'\n');
+    print(&text)
+}
+
+fn print(text: &[u8]) -> Result<ExitCode> {
+    std::io::stdout().write_all(text).map_err(|error| Error::io("cannot write to stdout", &error))?;
+    Ok(ExitCode::SUCCESS)
+}

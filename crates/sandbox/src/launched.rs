@@ -1,6 +1,6 @@
 //! A process that was started and what its caller can still do with it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::Error;
 
@@ -26,5 +26,12 @@ impl Launched {
     /// Returns once execve succeeded, or with what failed; the process has ended then and is to be reaped.
     pub fn wait_exec(&mut self) -> Result<(), Error> {
         Err(Error::config("not yet"))
+    }
+}
+
+/// Readable when [`Launched::wait_exec`] has something to say: a caller with an event loop waits there.
+impl AsFd for Launched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
 }

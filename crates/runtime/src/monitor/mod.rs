@@ -1,0 +1,423 @@
+//! The monitor: one thread and one epoll, the parent of a container and of everything `exec` starts in it.
+//!
+//! It owns stdio or the terminal, the log, the control socket and the exit record. It lives as long as the container, is
+//! about a megabyte, and must survive whatever its clients and the container do.
+//!
+//! - [`start`](self::start): from a Launch to a running container
+//! - [`streams`](self::streams): bytes
+//! - [`requests`](self::requests): what clients ask for
+//! - [`finish`](self::finish): from the container's end to the monitor's own
+
+mod client;
+mod connection;
+mod control;
+mod epoll;
+mod finish;
+mod log;
+mod process;
+mod requests;
+mod setup;
+mod start;
+mod stdio;
+mod streams;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use kapsel_cgroups::Cgroup;
+use kapsel_seccomp::Program;
+
+pub use log::LogOptions;
+
+use self::client::Client;
+use self::connection::{Connection, End};
+use self::control::Control;
+use self::epoll::{Epoll, Token, Watched};
+use self::finish::Outcome;
+use self::log::Log;
+use self::process::{CONTAINER, Process};
+use self::setup::Inherited;
+use self::streams::CHUNK;
+use self::wire::{Event, Exit, Failure, line};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::launch::Launch;
+use crate::trace::Trace;
+use crate::{document, own_binary, rootless};
+
+/// Connections at a time; more are turned away.
+const CLIENTS: usize = 128;
+/// Reads from one client before the others have their turn.
+const TURN: usize = 32;
+/// Bytes of unfinished requests that all clients together may make us keep.
+const UNFINISHED: usize = 4 * 1024 * 1024;
+/// How long a client that does not read its last event is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is left of the Launch once the container has started.
+struct Settings {
+    run_directory: PathBuf,
+    stop_signal: i32,
+    stop_timeout: u32,
+    remove_on_exit: Vec<PathBuf>,
+}
+
+/// Everything a monitor holds.
+struct Monitor {
+    epoll: Epoll,
+    signals: Watched,
+    settings: Settings,
+    lock: OwnedFd,
+    control: Option<Control>,
+    cgroup: Option<Cgroup>,
+    seccomp: Option<Program>,
+    log: Option<Log>,
+    processes: BTreeMap<u32, Process>,
+    clients: BTreeMap<u32, Client>,
+    /// The next id of a process or a client; 0 is the container's first process.
+    next_id: u32,
+    started_at: Option<Timestamp>,
+    paused: bool,
+    /// Columns and rows that a client asked for before there was a terminal.
+    size: Option<(u16, u16)>,
+    /// When the container had ended and everybody had been told who would listen.
+    ended_at: Option<Instant>,
+    /// Where reads go.
+    buffer: Box<[u8]>,
+    trace: Trace,
+}
+
+/// `kapsel-runtime monitor`.
+pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
+    let mut trace = Trace::from_environment();
+    trace.mark("monitor");
+    let rootless = rootless::enter()?;
+    own_binary::protect()?;
+    trace.mark("protected");
+    let Inherited { launch, lock, client } = setup::inherited()?;
+    let mut client = Some(client);
+    let parsed = document::read(launch).and_then(|json| Launch::parse(&json));
+    trace.mark("parsed");
+    let begin = || -> Result<(Monitor, Launch)> {
+        let launch = parsed?;
+        let monitor = Monitor::new(&launch, lock, &mut client, trace)?;
+        Ok((monitor, launch))
+    };
+    match begin() {
+        Ok((monitor, launch)) => monitor.live(launch, rootless),
+        // There is no run directory yet to write a record to; the engine finds none, and that means the same.
+        Err(error) => {
+            if let Some(socket) = client {
+                let failed = line(&Event::Failed(Failure { exit_code: 125, error: error.clone() })) + "\n";
+                let _ = stdio::send(std::os::fd::AsFd::as_fd(&socket), failed.as_bytes());
+            }
+            Err(error)
+        }
+    }
+}
+
+impl Monitor {
+    fn new(launch: &Launch, lock: OwnedFd, first: &mut Option<OwnedFd>, trace: Trace) -> Result<Self> {
+        let epoll = Epoll::new()?;
+        let mut signals = epoll.watch(setup::signals()?, Token::Signals);
+        signals.set(epoll::READ).map_err(|error| Error::io("cannot watch signals", &error))?;
+        let control = Control::listen(&launch.run_directory, &epoll)?;
+        let mut monitor = Self {
+            epoll,
+            signals,
+            settings: Settings {
+                run_directory: launch.run_directory.clone(),
+                stop_signal: launch.stop_signal,
+                stop_timeout: launch.stop_timeout,
+                remove_on_exit: launch.remove_on_exit.clone(),
+            },
+            lock,
+            control: Some(control),
+            cgroup: None,
+            seccomp: None,
+            log: None,
+            processes: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            next_id: CONTAINER + 1,
+            started_at: None,
+            paused: false,
+            size: None,
+            ended_at: None,
+            buffer: vec![0; CHUNK].into_boxed_slice(),
+            trace,
+        };
+        if let Some(socket) = first.take() {
+            monitor.add_client(socket);
+        }
+        Ok(monitor)
+    }
+
+    /// From the first request to the last event.
+    fn live(mut self, mut launch: Launch, rootless: bool) -> Result<ExitCode> {
+        // What waits on the first connection is carried out before there is any output to lose.
+        let first: Vec<u32> = self.clients.keys().copied().collect();
+        first.into_iter().for_each(|client| self.on_connection(client));
+        if let Err(failure) = self.start(&mut launch, rootless) {
+            self.finish(Outcome::Failed(failure));
+        }
+        drop(launch);
+        setup::trim_memory();
+        while !self.is_over() {
+            let events = match self.epoll.wait(self.timeout()) {
+                Ok(events) => events,
+                Err(error) => return Err(Error::io("cannot wait for events", &error)),
+            };
+            for (token, _) in events {
+                self.dispatch(token);
+            }
+            self.kill_the_late();
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn dispatch(&mut self, token: Token) {
+        match token {
+            Token::Listener => self.on_listener(),
+            Token::Signals => self.on_signals(),
+            Token::Start(id) => self.on_start(id),
+            Token::Exit(id) => self.on_exit(id),
+            Token::Output(id, part) => self.on_output(id, part),
+            Token::Input(id) => self.on_input(id),
+            Token::Connection(id) => self.on_connection(id),
+            Token::Source(id) => self.on_source(id),
+            Token::Sink(id, part) => self.on_sink(id, part),
+        }
+    }
+
+    /// Milliseconds until something is due, -1 for never.
+    fn timeout(&self) -> i32 {
+        let kills = self.processes.values().filter_map(|process| process.kill_at);
+        let patience =
+            self.ended_at.filter(|_| !self.clients.values().any(Client::is_behind)).map(|at| at + PATIENCE);
+        kills.chain(patience).min().map_or(-1, |at| {
+            let left = at.saturating_duration_since(Instant::now()).as_millis();
+            // One more: the remainder of a millisecond must not make us spin.
+            i32::try_from(left).unwrap_or(i32::MAX - 1) + 1
+        })
+    }
+
+    /// Whether there is nothing left to do or to tell.
+    fn is_over(&self) -> bool {
+        let Some(ended_at) = self.ended_at else { return false };
+        let told = self.clients.values().all(Client::is_done);
+        let waiting = self.clients.values().any(Client::is_behind);
+        (told && self.processes.is_empty()) || (!waiting && ended_at.elapsed() >= PATIENCE)
+    }
+
+    fn on_listener(&mut self) {
+        let Some(control) = &mut self.control else { return };
+        if let Some(socket) = control.accept() {
+            self.add_client(socket);
+        }
+    }
+
+    fn add_client(&mut self, socket: OwnedFd) {
+        let full = self.clients.len() >= CLIENTS;
+        let id = self.new_id();
+        let Ok(connection) = Connection::new(socket, &self.epoll, id) else { return };
+        let mut client = Client::new(connection);
+        if full {
+            let reply = requests::refusal(
+                "TOO_MANY_CLIENTS",
+                "this container has as many clients as it may have; try again later",
+            );
+            let _ = client.connection.say(&reply);
+            return;
+        }
+        if self.started_at.is_some()
+            && let Some(process) = self.processes.get(&CONTAINER)
+            && client.connection.say(&line(&Event::Started { pid: process.pid })).is_err()
+        {
+            return;
+        }
+        self.clients.insert(id, client);
+    }
+
+    /// An id that nothing has had: the monitor would have to make four thousand million of them to come round.
+    fn new_id(&mut self) -> u32 {
+        let id = self.next_id;
+        self.next_id = self.next_id.checked_add(1).unwrap_or(CONTAINER + 1);
+        id
+    }
+
+    /// A client has requests, or takes more events.
+    fn on_connection(&mut self, id: u32) {
+        // Not for ever: a client that never pauses must leave room for the others.
+        for _ in 0..TURN {
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            let received = client.connection.flush().and_then(|()| client.connection.receive());
+            match received {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(end) => return self.end_client(id, end),
+            }
+            loop {
+                let Some(client) = self.clients.get_mut(&id) else { return };
+                match client.connection.line() {
+                    Ok(Some(request)) => self.on_request(id, &request),
+                    Ok(None) => break,
+                    Err(end) => return self.end_client(id, end),
+                }
+            }
+            if self.clients.values().map(|client| client.connection.unfinished()).sum::<usize>() > UNFINISHED
+            {
+                return self.end_client(id, End::TooLong);
+            }
+        }
+    }
+
+    /// Says why, where there is somebody to hear it, and lets the client go.
+    fn end_client(&mut self, id: u32, end: End) {
+        let why = match end {
+            End::Closed => None,
+            End::TooLong => Some("a request may be 64 KiB long, an exec 1 MiB"),
+            End::TooManyDescriptors => {
+                Some("a request carries at most three descriptors: stdin, stdout and stderr")
+            }
+        };
+        if let (Some(why), Some(client)) = (why, self.clients.get_mut(&id)) {
+            let _ = client.connection.say(&requests::refusal("PROTOCOL", why));
+        }
+        self.drop_client(id);
+    }
+
+    /// A client has gone, and its descriptors with it. A stdin that only it fed has come to its end.
+    fn drop_client(&mut self, id: u32) {
+        let Some(client) = self.clients.remove(&id) else { return };
+        let fed = client.source.is_some();
+        let others =
+            self.clients.values().any(|other| other.process == client.process && other.source.is_some());
+        if let Some(process) = self.processes.get_mut(&client.process) {
+            if process.client == Some(id) {
+                process.client = None;
+            }
+            if fed
+                && !others
+                && !process.has_terminal()
+                && let Some(input) = &mut process.input
+            {
+                input.close();
+            }
+        }
+        self.pace_input(client.process);
+        [0, 1].into_iter().for_each(|part| self.pace(client.process, part));
+    }
+
+    /// Tells every client of the container; an exec's clients have their own events.
+    fn tell(&mut self, event: &Event) {
+        let line = line(event);
+        let mut gone = Vec::new();
+        for (&id, client) in self.clients.iter_mut().filter(|(_, client)| !client.has_exec()) {
+            if client.connection.say(&line).is_err() {
+                gone.push(id);
+            }
+        }
+        gone.into_iter().for_each(|id| self.drop_client(id));
+    }
+
+    /// A signal to the monitor is for the container; SIGCHLD may be a process that has been left to us.
+    fn on_signals(&mut self) {
+        while let Some(signal) = setup::next_signal(&self.signals) {
+            if signal == libc::SIGCHLD {
+                let known: Vec<i32> = self.processes.values().map(|process| process.pid).collect();
+                setup::reap_strays(&known);
+            } else if let Some(process) = self.processes.get(&CONTAINER) {
+                let _ = process.signal(signal);
+            }
+        }
+    }
+
+    /// Stops that have run out of patience.
+    fn kill_the_late(&mut self) {
+        let now = Instant::now();
+        let mut thaw = false;
+        for process in self.processes.values_mut() {
+            if process.kill_at.is_some_and(|at| at <= now) {
+                process.kill_at = None;
+                thaw |= process.signal(libc::SIGKILL).is_ok();
+            }
+        }
+        if thaw {
+            self.thaw();
+        }
+    }
+
+    /// A frozen process dies only when it is thawed (v1), so whoever kills thaws.
+    fn thaw(&mut self) {
+        if self.paused && self.cgroup.as_ref().is_some_and(|cgroup| cgroup.thaw().is_ok()) {
+            self.paused = false;
+        }
+    }
+
+    /// A process has been executed, or has not.
+    fn on_start(&mut self, id: u32) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some((mut launched, _)) = process.starting.take() else { return };
+        if let Err(error) = launched.wait_exec() {
+            let failure = Failure { exit_code: error.exit_code(), error: error.into() };
+            process.reap(true);
+            return if id == CONTAINER {
+                self.finish(Outcome::Failed(failure))
+            } else {
+                self.end_exec(id, &Event::Failed(failure))
+            };
+        }
+        let (pid, client) = (process.pid, process.client);
+        if process.read_outputs().is_err() {
+            process.outputs = [None, None];
+        }
+        if id == CONTAINER {
+            self.trace.mark("executed");
+            self.started_at = Some(Timestamp::now());
+            self.tell(&Event::Started { pid });
+        } else if let Some(client) = client
+            && self.clients.get_mut(&client).is_some_and(|client| {
+                client.connection.say(&line(&Event::Started { pid }.of_exec())).is_err()
+            })
+        {
+            self.drop_client(client);
+        }
+        self.pace_input(id);
+    }
+
+    /// A process has ended.
+    fn on_exit(&mut self, id: u32) {
+        // Its start may be news still.
+        self.on_start(id);
+        let Some(process) = self.processes.get(&id) else { return };
+        let Some((exit_code, signal)) = process.reap(false) else { return };
+        let mut exit = Exit { exit_code, signal, oom_killed: false, finished_at: Timestamp::now() };
+        if id == CONTAINER {
+            self.trace.mark("exited");
+            exit.oom_killed =
+                self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0));
+            self.finish(Outcome::Exited(exit));
+        } else {
+            self.drain_outputs(id);
+            self.end_exec(id, &Event::Exited(exit));
+        }
+    }
+
+    /// The end of an exec is told to the client that made it.
+    fn end_exec(&mut self, id: u32, event: &Event) {
+        let Some(process) = self.processes.remove(&id) else { return };
+        if let Some(client) = process.client
+            && self
+                .clients
+                .get_mut(&client)
+                .is_some_and(|client| client.finish(line(&event.of_exec())).is_err())
+        {
+            self.drop_client(client);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! From a Launch to a container whose program is about to be executed.
+
+use kapsel_cgroups::{Cgroup, LinuxResources};
+use kapsel_sandbox::{Plan, Stdio, launch};
+use kapsel_seccomp::{Architecture, Kernel, Program, Source};
+use serde_json::value::RawValue;
+
+use super::Monitor;
+use super::log::Log;
+use super::process::{CONTAINER, Ours, Pipes, Process};
+use super::setup;
+use super::wire::Failure;
+use crate::error::{Error, Result};
+use crate::launch::Launch;
+
+impl Monitor {
+    /// Starts the container. What was made on the way is in `self`, and [`Monitor::finish`] undoes it.
+    pub fn start(&mut self, launch: &mut Launch, rootless: bool) -> std::result::Result<(), Failure> {
+        self.prepare(launch, rootless).map_err(|error| Failure { exit_code: 125, error })?;
+        self.clone_container(launch, rootless)
+    }
+
+    /// Everything that comes before the clone.
+    fn prepare(&mut self, launch: &mut Launch, rootless: bool) -> Result<()> {
+        setup::let_go_of_stdio()?;
+        if let Some(options) = launch.log.take() {
+            let path = options.path.display().to_string();
+            let log = Log::open(options)
+                .map_err(|error| Error::io(format_args!("cannot open the log {path}"), &error))?;
+            self.log = Some(log);
+        }
+        self.seccomp = seccomp(launch)?;
+        self.trace.mark("seccomp");
+        self.cgroup = cgroup(launch, rootless)?;
+        self.trace.mark("cgroup");
+        Ok(())
+    }
+
+    fn clone_container(
+        &mut self,
+        launch_document: &Launch,
+        rootless: bool,
+    ) -> std::result::Result<(), Failure> {
+        let engine = |error: Error| Failure { exit_code: 125, error };
+        let rootfs = launch_document.rootfs(rootless).map_err(engine)?;
+        let entry =
+            self.cgroup.as_ref().map(Cgroup::entry).transpose().map_err(|error| engine(error.into()))?;
+        let process = launch_document.config.process.as_ref();
+        let (columns, rows) = self.size.or(process.and_then(size)).unwrap_or((80, 24));
+        let terminal = process.is_some_and(|process| process.terminal);
+        let pipes = if terminal {
+            None
+        } else {
+            Some(Pipes::new(launch_document.stdin, true, true).map_err(engine)?)
+        };
+        let launched = launch(&Plan {
+            config: &launch_document.config,
+            rootfs: &rootfs,
+            user: &launch_document.user,
+            group_add: &launch_document.group_add,
+            copy_up: &launch_document.copy_up,
+            init: launch_document.init,
+            seccomp: self.seccomp.as_ref(),
+            cgroup: entry.as_ref(),
+            stdio: pipes.as_ref().map_or(Stdio::Terminal { columns, rows }, Pipes::stdio),
+            hold: false,
+        })
+        .map_err(|error| Failure { exit_code: error.exit_code(), error: error.into() })?;
+        self.trace.mark("cloned");
+        let ours = pipes.map_or_else(Ours::default, Pipes::keep_ours);
+        self.adopt(launched, ours, CONTAINER, None).map_err(engine)
+    }
+
+    /// Takes a launched process into the loop.
+    pub fn adopt(
+        &mut self,
+        launched: kapsel_sandbox::Launched,
+        ours: Ours,
+        id: u32,
+        client: Option<u32>,
+    ) -> Result<()> {
+        let process = Process::new(launched, ours, id, client, &self.epoll);
+        let process = process.map_err(|error| Error::io("cannot watch a process", &error))?;
+        self.processes.insert(id, process);
+        Ok(())
+    }
+}
+
+/// The terminal's size that a process asks for.
+pub fn size(process: &kapsel_sandbox::spec::Process) -> Option<(u16, u16)> {
+    process
+        .console_size
+        .as_ref()
+        .filter(|size| size.width > 0 && size.height > 0)
+        .map(|size| (size.width, size.height))
+}
+
+/// Makes the cgroup. A user without any delegation has none: that is forgiven where no limit was asked for.
+fn cgroup(launch: &Launch, rootless: bool) -> Result<Option<Cgroup>> {
+    let linux = launch.config.linux.as_ref();
+    let Some(path) = linux.and_then(|linux| linux.cgroups_path.as_deref()) else { return Ok(None) };
+    let none = LinuxResources::default();
+    let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
+    match Cgroup::create(path, resources) {
+        Ok(cgroup) => Ok(Some(cgroup)),
+        // Device rules are in every config; what they forbid a user namespace cannot do anyway.
+        Err(kapsel_cgroups::Error::PermissionDenied { .. } | kapsel_cgroups::Error::NotMounted)
+            if rootless && LinuxResources { devices: Vec::new(), ..resources.clone() } == none =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The system call filter, compiled or from the cache; none for `"unconfined"`.
+fn seccomp(launch: &Launch) -> Result<Option<Program>> {
+    let linux = launch.config.linux.as_ref();
+    let source = match launch.seccomp.as_deref().map(RawValue::get) {
+        Some("\"unconfined\"") => return Ok(None),
+        Some("\"default\"") => Source::Default,
+        Some(json) if json != "null" => Source::Json(json),
+        _ => match linux.and_then(|linux| linux.seccomp.as_ref()) {
+            Some(filter) => Source::Resolved(filter),
+            None => return Ok(None),
+        },
+    };
+    let capabilities = launch.config.process.as_ref().and_then(|process| process.capabilities.as_ref());
+    let bounding = capabilities.map_or(&[][..], |capabilities| &capabilities.bounding);
+    let cache = launch.seccomp_cache.as_deref();
+    Ok(Some(Program::cached(cache, source, bounding, Architecture::NATIVE, Kernel::running())?))
+}

@@ -1,0 +1,210 @@
+//! What is said on a connection: requests of clients, replies and events of the monitor.
+//! ARCHITECTURE.md, "The connection", is the specification; only the words are here.
+
+use kapsel_cgroups::LinuxResources;
+use kapsel_sandbox::spec;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+/// What a client asks for.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "request", rename_all = "camelCase")]
+pub enum Request {
+    /// To be given the streams, whose descriptors came along.
+    Attach(Streams),
+    /// A further process.
+    Exec(Box<Exec>),
+    /// Another size of the terminal.
+    Resize {
+        /// Width in characters.
+        columns: u16,
+        /// Height in characters.
+        rows: u16,
+    },
+    /// A signal to the process.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+    /// A signal, and SIGKILL when that has not helped.
+    Stop {
+        /// Its number; absent: the container's stop signal.
+        signal: Option<i32>,
+        /// Seconds; absent: the container's stop time-out.
+        timeout: Option<f64>,
+    },
+    /// To freeze the container.
+    Pause,
+    /// To thaw it.
+    Resume,
+    /// To change its limits; what is absent stays.
+    Update {
+        /// The new ones.
+        resources: Box<LinuxResources>,
+    },
+}
+
+/// Which descriptors came with a request, in this order.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Streams {
+    /// The client's stdin.
+    pub stdin: bool,
+    /// The client's stdout.
+    pub stdout: bool,
+    /// The client's stderr.
+    pub stderr: bool,
+}
+
+/// An exec request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exec {
+    /// The program.
+    pub process: spec::Process,
+    /// `name|uid[:group|gid]`, resolved in the container.
+    #[serde(default)]
+    pub user: String,
+    /// Supplementary groups, names or numbers.
+    #[serde(default)]
+    pub group_add: Vec<String>,
+    /// The client's streams.
+    #[serde(flatten)]
+    pub streams: Streams,
+    /// Whether it runs without any.
+    #[serde(default)]
+    pub detach: bool,
+}
+
+/// The answer to a request that is not an exec.
+#[derive(Debug, Serialize)]
+#[serde(tag = "reply", rename_all = "camelCase")]
+pub enum Reply<'a> {
+    /// Done.
+    Ok,
+    /// Not done.
+    Error {
+        /// A stable name in UPPER_SNAKE.
+        code: &'a str,
+        /// One line.
+        message: &'a str,
+    },
+}
+
+/// What happens to the container, or to a connection's own process.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// The program has been executed.
+    Started {
+        /// Its id on the host.
+        pid: i32,
+    },
+    /// It never was.
+    Failed(Failure),
+    /// It has ended, and everything it wrote has been written.
+    Exited(Exit),
+}
+
+/// Why there is no process.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Docker's: 125, 126 or 127.
+    pub exit_code: u8,
+    /// What went wrong.
+    #[serde(flatten)]
+    pub error: Error,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// Its status, or 128 and the signal.
+    pub exit_code: i32,
+    /// The signal that killed it, if one did.
+    pub signal: Option<i32>,
+    /// Whether the kernel killed a process of the container for want of memory.
+    pub oom_killed: bool,
+    /// When the monitor saw it.
+    pub finished_at: Timestamp,
+}
+
+/// An event of an exec: marked, because its connection also hears that the container runs.
+#[derive(Debug, Serialize)]
+pub struct OfExec<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    exec: bool,
+}
+
+impl Event {
+    /// The line for a connection whose own process, an exec's, this is about.
+    pub fn of_exec(&self) -> OfExec<'_> {
+        OfExec { event: self, exec: true }
+    }
+}
+
+/// A line of the connection.
+pub fn line(message: &impl Serialize) -> String {
+    // Strings, numbers and booleans: there is nothing in them that could not be written.
+    serde_json::to_string(message).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_the_contract_writes_them() {
+        let read = |json: &str| serde_json::from_str::<Request>(json);
+        assert!(matches!(
+            read(r#"{"request":"attach","stdin":true,"stdout":true,"stderr":false}"#),
+            Ok(Request::Attach(Streams { stdin: true, stdout: true, stderr: false }))
+        ));
+        assert!(matches!(
+            read(r#"{"request":"resize","columns":80,"rows":24}"#),
+            Ok(Request::Resize { columns: 80, rows: 24 })
+        ));
+        assert!(matches!(read(r#"{"request":"stop"}"#), Ok(Request::Stop { signal: None, timeout: None })));
+        assert!(matches!(read(r#"{"request":"pause"}"#), Ok(Request::Pause)));
+        assert!(matches!(
+            read(r#"{"request":"update","resources":{"pids":{"limit":5}}}"#),
+            Ok(Request::Update { .. })
+        ));
+        let exec = r#"{"request":"exec","process":{"args":["sh"],"cwd":"/"},"user":"","groupAdd":["video"],"stdout":true,"detach":false}"#;
+        assert!(
+            matches!(read(exec), Ok(Request::Exec(exec)) if exec.streams.stdout && exec.group_add == ["video"])
+        );
+        for garbage in
+            ["", "{}", "null", r#"{"request":"reboot"}"#, r#"{"request":"resize","columns":70000,"rows":1}"#]
+        {
+            assert!(read(garbage).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn events_are_written_as_the_contract_reads_them() {
+        assert_eq!(line(&Reply::Ok), r#"{"reply":"ok"}"#);
+        assert_eq!(
+            line(&Reply::Error { code: "A", message: "b" }),
+            r#"{"reply":"error","code":"A","message":"b"}"#
+        );
+        assert_eq!(line(&Event::Started { pid: 7 }), r#"{"event":"started","pid":7}"#);
+        assert_eq!(line(&Event::Started { pid: 7 }.of_exec()), r#"{"event":"started","pid":7,"exec":true}"#);
+        let failed =
+            Event::Failed(Failure { exit_code: 127, error: Error::new("PROGRAM_NOT_FOUND", "no \"x\"") });
+        let expected =
+            r#"{"event":"failed","exitCode":127,"code":"PROGRAM_NOT_FOUND","message":"no \"x\"","errno":0}"#;
+        assert_eq!(line(&failed), expected);
+        let exit = Exit { exit_code: 137, signal: Some(9), oom_killed: true, finished_at: Timestamp::now() };
+        assert!(
+            line(&Event::Exited(exit)).starts_with(
+                r#"{"event":"exited","exitCode":137,"signal":9,"oomKilled":true,"finishedAt":"2"#
+            )
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! `reap`: what a dead monitor left is killed and removed. Doing it twice, or where nothing is left, is no error.
+
+use std::ffi::OsString;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use kapsel_cgroups::Cgroup;
+use kapsel_storage::remove::remove_tree;
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::{document, rootless};
+
+/// fd 3.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reap {
+    cgroups_path: Option<String>,
+    #[serde(default)]
+    remove: Vec<PathBuf>,
+}
+
+/// `kapsel-runtime reap`. Everything is tried; the first thing that did not work is reported.
+pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
+    // SAFETY: no pointer is passed.
+    if unsafe { libc::fcntl(3, libc::F_GETFD) } < 0 {
+        return Err(Error::new(
+            "USAGE",
+            "fd 3, the document, is not open: `reap` is started by kapsel, not by hand",
+        ));
+    }
+    rootless::enter()?;
+    // SAFETY: the descriptor is open, as tested above, and nobody else in this process has it.
+    let json = document::read(unsafe { OwnedFd::from_raw_fd(3) })?;
+    let reap: Reap = serde_json::from_slice(&json).map_err(|error| {
+        Error::new("REAP_INVALID", format!("the document on fd 3 cannot be read: {error}"))
+    })?;
+    if let Some(path) = reap.remove.iter().find(|path| !path.is_absolute()) {
+        return Err(Error::new("REAP_INVALID", format!("{} is not an absolute path", path.display())));
+    }
+    let cgroup = reap.cgroups_path.as_deref().map_or(Ok(()), reap_cgroup);
+    let trees = reap.remove.iter().map(|path| remove_tree(path).map_err(Error::from));
+    trees.fold(cgroup, |first, result| first.and(result))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reap_cgroup(path: &str) -> Result<()> {
+    let cgroup = match Cgroup::open(path) {
+        Ok(cgroup) => cgroup,
+        Err(kapsel_cgroups::Error::NotFound { .. } | kapsel_cgroups::Error::NotMounted) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    cgroup.kill_all()?;
+    // A frozen process dies when it is thawed; one that is not frozen does not mind.
+    let _ = cgroup.thaw();
+    Ok(cgroup.remove()?)
+}

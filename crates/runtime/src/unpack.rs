@@ -1,0 +1,83 @@
+//! `unpack`: a tar on stdin becomes a tree, in a process that sees nothing but that tree.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::FromRawFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use kapsel_storage::Digest;
+use kapsel_storage::confine::confine;
+use kapsel_storage::unpack::{Limits, Mode, Options, unpack};
+
+use crate::error::{Error, Result};
+use crate::{output, rootless};
+
+const USAGE: &str = "usage: kapsel-runtime unpack --into DIR [--digest sha256:HEX] [--diff-id sha256:HEX] [--mode layer|archive]";
+
+/// `kapsel-runtime unpack`.
+pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
+    let rootless = rootless::enter()?;
+    let (directory, options) = parse(arguments, rootless)?;
+    confine(&directory, rootless)?;
+    // The descriptor itself: confine has closed every other.
+    // SAFETY: descriptor 0 is open (std sees to that), and nothing else in this process reads or closes it.
+    let input = unsafe { File::from_raw_fd(0) };
+    output(&unpack(input, &options)?)
+}
+
+fn parse(arguments: &[OsString], rootless: bool) -> Result<(PathBuf, Options)> {
+    let usage = |what: &str| Error::new("USAGE", format!("{what}; {USAGE}"));
+    let mut directory = None;
+    let mut options = Options {
+        into: PathBuf::from("/"),
+        mode: Mode::Layer,
+        digest: None,
+        diff_id: None,
+        rootless,
+        limits: Limits::default(),
+    };
+    let mut arguments = arguments.iter();
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| usage(&format!("{} needs a value", flag.display())))?;
+        let digest = || value.to_string_lossy().parse::<Digest>();
+        match (flag.to_str(), value.to_str()) {
+            (Some("--into"), _) => directory = Some(PathBuf::from(value)),
+            (Some("--digest"), _) => options.digest = Some(digest()?),
+            (Some("--diff-id"), _) => options.diff_id = Some(digest()?),
+            (Some("--mode"), Some("layer")) => options.mode = Mode::Layer,
+            (Some("--mode"), Some("archive")) => options.mode = Mode::Archive,
+            _ => return Err(usage(&format!("{} {} is not known", flag.display(), value.display()))),
+        }
+    }
+    let directory = directory.ok_or_else(|| usage("--into is missing"))?;
+    Ok((directory, options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<(PathBuf, Options)> {
+        parse(&words.iter().map(OsString::from).collect::<Vec<_>>(), false)
+    }
+
+    #[test]
+    fn every_flag_is_understood_and_nothing_else() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let (directory, options) =
+            parse_words(&["--into", "/x", "--digest", &digest, "--diff-id", &digest, "--mode", "archive"])
+                .unwrap();
+        assert_eq!((directory, options.mode), (PathBuf::from("/x"), Mode::Archive));
+        assert_eq!(options.digest.unwrap().to_string(), digest);
+        for words in [
+            &[][..],
+            &["--into"],
+            &["--mode", "layer"],
+            &["--into", "/x", "--mode", "zip"],
+            &["--onto", "/x"],
+        ] {
+            assert_eq!(parse_words(words).unwrap_err().code, "USAGE", "{words:?}");
+        }
+    }
+}
