@@ -3,8 +3,10 @@
 export * from './engine/containers/options.ts';
 export { Container } from './engine/containers/container.ts';
 export type { AttachedStreams, ContainerInspect, ExecProcess } from './engine/containers/container.ts';
+export * from './engine/errors.ts';
 export { Engine } from './engine/engine.ts';
 export type { EngineOptions } from './engine/engine.ts';
 export type { Event, EventsOptions } from './engine/events.ts';
 export type { Volume } from './engine/volumes.ts';
 export type * from './engine/images.ts';
+export type { EngineInfo, EngineVersion } from './engine/info.ts';

@@ -1,9 +1,13 @@
 // One engine: a root, a run root, and what lives in them. There is no daemon: two Engine objects, in one process or in two,
-// over the same directories are the same engine. Where the directories are by default is the faces' business.
+// over the same directories are the same engine. What the environment says of the directories is the faces' business.
 
+import { mkdirSync } from 'node:fs';
+
+import { Database } from '../native.ts';
 import { Containers } from './containers/containers.ts';
 import { Events } from './events.ts';
 import { Images } from './images.ts';
+import { describeEngine, type EngineInfo, type EngineVersion, version } from './info.ts';
 import { Volumes } from './volumes.ts';
 
 export interface EngineOptions {
@@ -21,34 +25,71 @@ export class Engine implements AsyncDisposable {
   readonly root: string;
   readonly runRoot: string;
   readonly cgroupParent: string;
+  readonly insecureRegistries: readonly string[];
   readonly containers: Containers;
   readonly images: Images;
   readonly volumes: Volumes;
   readonly events: Events;
+  #database: Database | undefined;
 
   constructor(options: EngineOptions = {}) {
-    this.root = options.root ?? '/var/lib/kapsel';
-    this.runRoot = options.runRoot ?? '/run/kapsel';
+    const usual = options.root === undefined || options.runRoot === undefined ? usualDirectories() : undefined;
+    this.root = options.root ?? usual!.root;
+    this.runRoot = options.runRoot ?? usual!.runRoot;
     this.cgroupParent = options.cgroupParent ?? '/kapsel';
+    this.insecureRegistries = options.insecureRegistries ?? [];
     this.containers = new Containers(this);
-    this.images = new Images({ root: this.root, insecureRegistries: options.insecureRegistries });
+    this.images = new Images(this);
     this.volumes = new Volumes(this);
     this.events = new Events(this);
   }
 
-  /** Counts, directories, and what this kernel and user can do; Docker's names where it has them. */
-  info(): Promise<Record<string, unknown>> {
-    return Promise.reject(new Error('not written yet'));
+  /** The state, opened at the first use. For the engine's own rooms. */
+  get database(): Database {
+    this.#database ??= this.#open();
+    return this.#database;
   }
 
-  version(): Promise<{ kapsel: string; runtime: string; node: string; kernel: string; platform: string }> {
-    return Promise.reject(new Error('not written yet'));
+  /** Counts, directories, and what this kernel and user can do. */
+  info(): Promise<EngineInfo> {
+    return describeEngine(this);
   }
 
-  /** Lets go of the database and of every connection. Containers run on. */
-  async close(): Promise<void> {}
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
+  version(): EngineVersion {
+    return version();
   }
+
+  /** Lets go of the database and of connections to registries. Containers run on. */
+  close(): Promise<void> {
+    this.images.close();
+    this.#database?.close();
+    this.#database = undefined;
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #open(): Database {
+    const path = `${this.root}/kapsel.db`;
+    // Others may pass through to reach what is theirs (a container's root in a user namespace), and see no names.
+    mkdirSync(this.root, { recursive: true, mode: 0o711 });
+    for (const directory of ['containers', 'layers', 'volumes', 'cache', 'tmp']) {
+      mkdirSync(`${this.root}/${directory}`, { recursive: true, mode: 0o711 });
+    }
+    mkdirSync(`${this.runRoot}/containers`, { recursive: true, mode: 0o700 });
+    return new Database(path);
+  }
+}
+
+function usualDirectories(): { root: string; runRoot: string } {
+  const uid = process.geteuid!();
+  if (uid === 0) return { root: '/var/lib/kapsel', runRoot: '/run/kapsel' };
+  const { HOME = '/', XDG_DATA_HOME, XDG_RUNTIME_DIR } = process.env;
+  return {
+    root: `${XDG_DATA_HOME || `${HOME}/.local/share`}/kapsel`,
+    // Without a login session there is no runtime directory; the sticky /tmp keeps others from this one.
+    runRoot: XDG_RUNTIME_DIR ? `${XDG_RUNTIME_DIR}/kapsel` : `/tmp/kapsel-${uid}`,
+  };
 }

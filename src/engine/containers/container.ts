@@ -1,9 +1,18 @@
-// One container: a handle on its row, its run directory and its monitor's socket. Holds no truth of its own:
-// every method looks.
+// One container: a handle on its row, its run directory and its monitor's socket. Holds no truth of its own: every
+// method looks.
 
-import type { Duplex, Readable, Writable } from 'node:stream';
+import { existsSync, watch } from 'node:fs';
 
+import { close, send, type ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
+import { AbortedError, ConflictError, type KapselError } from '../errors.ts';
+import { Alarm } from '../events.ts';
+import { Connection } from './connection.ts';
+import { execRequest } from './exec.ts';
+import { describeContainer, type ContainerInspect } from './inspect.ts';
+import { readLog } from './logs.ts';
+import { connectMonitor } from './monitor.ts';
+import { signalNumber } from './notation/quantities.ts';
 import type {
   ExecOptions,
   ExecResult,
@@ -16,95 +25,351 @@ import type {
   Stdio,
   StopOptions,
 } from './options.ts';
+import { containerPaths, layerDirectory, type Paths } from './paths.ts';
+import { reconcile, removeRemains } from './reap.ts';
+import { bystander, joining, openSession } from './session.ts';
+import type { Settings } from './settings.ts';
+import { claimLock, Life, type Claim } from './start.ts';
+import { closePipes, collect, defaultMaxBuffer, feed, maxBufferExceeded, openPipes } from './streams.ts';
+import { attached, runDetached, Stopper, witnessed, type AttachedStreams, type ExecProcess } from './supervise.ts';
 
-/** Streams of a running program. With a terminal, stdout carries everything. */
-export interface AttachedStreams {
-  stdin: Writable;
-  stdout: Readable;
-  stderr: Readable;
-  /** The terminal's both ways, where there is one. */
-  terminal?: Duplex;
-  resize(columns: number, rows: number): Promise<void>;
-  exited: Promise<ExitStatus>;
-  close(): void;
-}
-
-/** A program that runs in a container beside its first. */
-export interface ExecProcess extends AttachedStreams {
-  pid: number;
-  kill(signal?: Signal): Promise<void>;
-}
-
-/** Docker's `inspect`, as far as it means something here. */
-export type ContainerInspect = Record<string, unknown> & { Id: string; Name: string; State: Record<string, unknown> };
+export type { ContainerInspect } from './inspect.ts';
+export type { AttachedStreams, ExecProcess } from './supervise.ts';
 
 export class Container {
   readonly id: string;
   readonly name: string;
   readonly #engine: Engine;
+  readonly #paths: Paths;
 
+  /** For the engine's own use: `Containers.get` finds a container. */
   constructor(engine: Engine, id: string, name: string) {
     this.#engine = engine;
     this.id = id;
     this.name = name;
+    this.#paths = containerPaths(engine.root, engine.runRoot, id);
   }
 
-  /** Resolves when the program runs. */
+  /** Resolves when the program runs; at once where it does already. */
   async start(): Promise<void> {
-    void this.#engine;
-    throw new Error('not written yet');
+    if (await this.#isRunning()) return;
+    const life = await Life.begin(this.#engine, this.#claim());
+    await runDetached(life);
   }
 
   /** Starts with its streams joined to descriptors: `kapsel start -a`. */
-  async startAttached(_stdio: Stdio): Promise<Session> {
-    throw new Error('not written yet');
+  async startAttached(stdio: Stdio): Promise<Session> {
+    if (await this.#isRunning()) return this.attachTo(stdio);
+    const claim = this.#claim();
+    const joined = joining({ request: 'attach' }, stdio, claim.settings.tty);
+    const life = await Life.begin(this.#engine, claim, joined);
+    return openSession(life.connection, joined, stdio, life);
   }
 
   /** Joins descriptors to the streams of a running container: `kapsel attach`. */
-  async attachTo(_stdio: Stdio): Promise<Session> {
-    throw new Error('not written yet');
+  async attachTo(stdio: Stdio): Promise<Session> {
+    const { settings, fd } = await this.#running();
+    const joined = joining({ request: 'attach' }, stdio, settings.tty);
+    send(fd, joined.request, [...joined.fds]);
+    return openSession(fd, joined, stdio, bystander);
   }
 
-  /** Joins Node streams to a running container, or to one that is created, before its start. */
+  /** Joins Node's streams to a running container. */
   async attach(): Promise<AttachedStreams> {
-    throw new Error('not written yet');
+    const { settings, fd } = await this.#running();
+    const pipes = openPipes(
+      { request: 'attach' },
+      { stdin: settings.interactive, stdout: true, stderr: !settings.tty },
+    );
+    const connection = new Connection(fd, { unanswered: 1 });
+    connection.send(pipes);
+    return attached(connection, pipes);
+  }
+
+  /** Starts the container with its streams in hand from the first byte. */
+  async startStreams(): Promise<AttachedStreams> {
+    const claim = this.#claim();
+    const { interactive, tty } = claim.settings;
+    const pipes = openPipes({ request: 'attach' }, { stdin: interactive, stdout: true, stderr: !tty });
+    const life = await Life.begin(this.#engine, claim, pipes).catch((error: unknown) => {
+      closePipes(pipes);
+      throw error;
+    });
+    const connection = new Connection(life.connection, { unanswered: 1 });
+    const streams = attached(connection, pipes);
+    const { started, exited } = witnessed(connection, life);
+    await started;
+    return { ...streams, exited };
   }
 
   /** Runs a program beside the first and resolves with its output. */
   exec(options: ExecOptions & { encoding: 'buffer' }): Promise<ExecResult<Buffer>>;
   exec(options: ExecOptions): Promise<ExecResult>;
-  async exec(_options: ExecOptions): Promise<ExecResult<string | Buffer>> {
-    throw new Error('not written yet');
+  async exec(options: ExecOptions): Promise<ExecResult<string | Buffer>> {
+    const began = performance.now();
+    if (options.signal?.aborted) throw new AbortedError();
+    const { settings, fd } = await this.#running();
+    const wanted = {
+      stdin: options.input !== undefined || (options.interactive ?? false),
+      stdout: true,
+      stderr: !options.tty,
+    };
+    const pipes = openPipes(execRequest(settings, options), wanted);
+    const connection = new Connection(fd, { exec: true });
+    const stop = new Stopper(connection, options.signal);
+    const most = options.maxBuffer ?? defaultMaxBuffer;
+    try {
+      connection.send(pipes);
+      if (pipes.stdin !== undefined) feed(pipes.stdin, options.input ?? '');
+      const overflow = () => stop.now(maxBufferExceeded(most));
+      const [stdout, stderr, status] = await Promise.all([
+        collect(pipes.stdout!, most, overflow),
+        pipes.stderr === undefined ? Buffer.alloc(0) : collect(pipes.stderr, most, overflow),
+        connection.exited,
+      ]);
+      stop.check();
+      const decode = (bytes: Buffer) => (options.encoding === 'buffer' ? bytes : bytes.toString('utf8'));
+      return { ...status, stdout: decode(stdout), stderr: decode(stderr), duration: performance.now() - began };
+    } finally {
+      stop.release();
+      connection.close();
+    }
   }
 
   /** Runs a program beside the first, its streams in hand. */
-  async spawn(_options: ExecOptions): Promise<ExecProcess> {
-    throw new Error('not written yet');
+  async spawn(options: ExecOptions): Promise<ExecProcess> {
+    const { settings, fd } = await this.#running();
+    const tty = options.tty ?? false;
+    const pipes = openPipes(execRequest(settings, options), {
+      stdin: options.interactive ?? options.input !== undefined,
+      stdout: true,
+      stderr: !tty,
+    });
+    const connection = new Connection(fd, { exec: true });
+    connection.send(pipes);
+    const streams = attached(connection, pipes);
+    const { pid } = await connection.started;
+    return { ...streams, pid };
   }
 
-  /** Runs a program beside the first with descriptors for streams: `kapsel exec`. No descriptors: detached. */
-  async execAttached(_options: ExecOptions, _stdio: Stdio & { detach?: boolean }): Promise<Session> {
-    throw new Error('not written yet');
+  /** Runs a program beside the first on this process's descriptors: `kapsel exec`. With `detach`, on none. */
+  async execAttached(options: ExecOptions, stdio: Stdio & { detach?: boolean }): Promise<Session> {
+    const { settings, fd } = await this.#running();
+    const base = execRequest(settings, options, stdio.detach);
+    const joined = joining(base, stdio.detach ? {} : stdio, options.tty ?? false);
+    send(fd, joined.request, [...joined.fds]);
+    return openSession(fd, joined, stdio, bystander);
   }
 
-  /** Resolves when it is not running; at once where it does not. */
-  async wait(_options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
-    throw new Error('not written yet');
+  /** Resolves when it is not running, at once where it is not. */
+  async wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
+    if (options.signal?.aborted) throw new AbortedError();
+    const fd = await this.#connect(options.signal);
+    if (fd === undefined) return this.#lastExit();
+    const connection = new Connection(fd);
+    const abort = () => connection.close();
+    options.signal?.addEventListener('abort', abort);
+    try {
+      return await connection.exited;
+    } catch (error) {
+      if (options.signal?.aborted) throw new AbortedError();
+      // It never ran, or its monitor was killed: what is recorded says how it went.
+      if ((error as KapselError).exitCode === undefined) throw error;
+      await reconcile(this.#engine);
+      return this.#lastExit((error as KapselError).exitCode);
+    } finally {
+      options.signal?.removeEventListener('abort', abort);
+      connection.close();
+    }
   }
 
-  async *logs(_options: LogsOptions = {}): AsyncGenerator<LogEntry> {}
+  async *logs(options: LogsOptions = {}): AsyncGenerator<LogEntry> {
+    const { document } = await this.#row();
+    const { log } = document as Settings;
+    if (log.driver === 'none') {
+      throw new ConflictError('LOG_UNSUPPORTED', 'configured logging driver does not support reading: it is none');
+    }
+    const looking = new AbortController();
+    try {
+      yield* readLog(this.#paths.log, options, () => this.wait({ signal: looking.signal }));
+    } finally {
+      looking.abort();
+    }
+  }
 
-  async stop(_options: StopOptions = {}): Promise<void> {}
+  /** Resolves when it has stopped; at once where it does not run. */
+  async stop(options: StopOptions = {}): Promise<void> {
+    const { document } = await this.#row();
+    const settings = document as Settings;
+    const signal = options.signal === undefined ? settings.stopSignal : signalNumber(options.signal);
+    const fd = await this.#connect();
+    if (fd === undefined) return;
+    const connection = new Connection(fd);
+    try {
+      await connection.request({ request: 'stop', signal, timeout: options.timeout ?? settings.stopTimeout });
+      await connection.exited;
+    } catch (error) {
+      if (!isEnded(error)) throw error;
+    } finally {
+      connection.close();
+    }
+    await reconcile(this.#engine);
+  }
 
-  async kill(_signal: Signal = 'SIGKILL'): Promise<void> {}
+  /** CONTAINER_NOT_RUNNING where there is nothing to signal. */
+  async kill(signal: Signal = 'SIGKILL'): Promise<void> {
+    const number = signalNumber(signal);
+    const { fd } = await this.#running(`cannot kill container: ${this.name}: `);
+    const connection = new Connection(fd);
+    try {
+      await connection.request({ request: 'signal', signal: number });
+      this.#engine.database.appendEvent({
+        kind: 'container',
+        action: 'kill',
+        id: this.id,
+        attributes: { name: this.name, signal: String(number) },
+      });
+      // After SIGKILL nothing is left but to be gone.
+      if (number === 9) await connection.exited.catch(() => {});
+    } finally {
+      connection.close();
+    }
+    if (number === 9) await reconcile(this.#engine);
+  }
 
-  async pause(): Promise<void> {}
+  async pause(): Promise<void> {
+    await this.#ask({ request: 'pause' });
+    this.#engine.database.paused(this.id);
+  }
 
-  async unpause(): Promise<void> {}
+  async unpause(): Promise<void> {
+    await this.#ask({ request: 'resume' });
+    this.#engine.database.unpaused(this.id);
+  }
 
-  async remove(_options: RemoveOptions = {}): Promise<void> {}
+  async remove(options: RemoveOptions = {}): Promise<void> {
+    const row = await this.#row();
+    if (isAlive(row)) {
+      if (!options.force) {
+        throw new ConflictError(
+          'CONTAINER_CONFLICT',
+          `cannot remove container "${this.name}": container is ${row.status === 'paused' ? 'paused' : 'running'}: stop the container before removing or force remove`,
+        );
+      }
+      await this.kill('SIGKILL').catch((error: unknown) => {
+        if (!isEnded(error)) throw error;
+      });
+      await reconcile(this.#engine);
+      // With --rm it has vanished by itself.
+      if (row.autoRemove) return;
+    }
+    const { lock } = claimLock(this.#engine, this.id);
+    try {
+      await removeRemains(this.#engine, await this.#row(), options.volumes ?? false);
+    } finally {
+      close(lock);
+    }
+  }
 
+  /** Docker's JSON. */
   async inspect(): Promise<ContainerInspect> {
-    throw new Error('not written yet');
+    return describeContainer(this.#engine, await this.#row());
   }
+
+  async #ask(request: object): Promise<void> {
+    const { fd } = await this.#running();
+    const connection = new Connection(fd);
+    try {
+      await connection.request(request);
+    } finally {
+      connection.close();
+    }
+  }
+
+  async #row(): Promise<ContainerRow> {
+    await reconcile(this.#engine);
+    return this.#engine.database.container(this.id);
+  }
+
+  async #isRunning(): Promise<boolean> {
+    const row = await this.#row();
+    if (row.status === 'paused') {
+      throw new ConflictError('CONTAINER_CONFLICT', 'cannot start a paused container, try unpause instead');
+    }
+    return isAlive(row);
+  }
+
+  /** Takes the container's lock and says in its row that it is being started. */
+  #claim(): Claim {
+    const { paths, lock } = claimLock(this.#engine, this.id);
+    try {
+      this.#engine.database.starting(this.id);
+      const row = this.#engine.database.container(this.id);
+      return {
+        id: this.id,
+        paths,
+        settings: row.document as Settings,
+        layers: row.layers.map((diffId) => layerDirectory(this.#engine.root, diffId)).reverse(),
+        lock,
+      };
+    } catch (error) {
+      close(lock);
+      throw error;
+    }
+  }
+
+  /** A connection to its monitor, or CONTAINER_NOT_RUNNING. */
+  async #running(prefix = ''): Promise<{ settings: Settings; fd: number }> {
+    const row = this.#engine.database.container(this.id);
+    const fd = await this.#connect();
+    if (fd !== undefined) return { settings: row.document as Settings, fd };
+    await reconcile(this.#engine);
+    throw new ConflictError('CONTAINER_NOT_RUNNING', `${prefix}container ${this.id} is not running`);
+  }
+
+  /** Connects to the monitor, waiting for its socket while the container is being started. Undefined: it is not alive. */
+  async #connect(signal?: AbortSignal): Promise<number | undefined> {
+    const { control, runDirectory } = this.#paths;
+    const fd = connectMonitor(control);
+    if (fd !== undefined) return fd;
+    const row = await this.#row();
+    if (!isAlive(row) || !existsSync(runDirectory)) return undefined;
+    const alarm = new Alarm();
+    const watcher = watch(runDirectory, () => alarm.ring());
+    watcher.on('error', () => alarm.ring());
+    const abort = () => alarm.ring();
+    signal?.addEventListener('abort', abort);
+    try {
+      for (;;) {
+        const late = connectMonitor(control);
+        if (late !== undefined) return late;
+        if (signal?.aborted) throw new AbortedError();
+        if (!existsSync(runDirectory) || !isAlive(await this.#row())) return undefined;
+        await alarm.heard();
+      }
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      watcher.close();
+    }
+  }
+
+  #lastExit(otherwise = 0): ExitStatus {
+    try {
+      const row = this.#engine.database.container(this.id);
+      return { exitCode: row.exitCode ?? 0, oomKilled: row.oomKilled, finishedAt: row.finishedAt ?? '' };
+    } catch {
+      // It was of --rm, and has vanished.
+      return { exitCode: otherwise, oomKilled: false, finishedAt: '' };
+    }
+  }
+}
+
+export function isAlive(row: ContainerRow): boolean {
+  return row.status === 'starting' || row.status === 'running' || row.status === 'paused';
+}
+
+/** The container was not running, or went away meanwhile. */
+function isEnded(error: unknown): boolean {
+  const { code } = error as KapselError;
+  return code === 'CONTAINER_NOT_RUNNING' || code === 'NOT_RUNNING' || code === 'MONITOR_LOST';
 }

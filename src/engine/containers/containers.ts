@@ -1,50 +1,201 @@
-// The containers of one engine: making, finding, listing. What one container does is container.ts's.
+// The containers of one engine: making, running, finding, listing. What one container does is container.ts's.
 
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+
+import { close } from '../../native.ts';
 import type { Engine } from '../engine.ts';
-import type { Container } from './container.ts';
+import { AbortedError, ConflictError, KapselError } from '../errors.ts';
+import type { ReadyImage } from '../images.ts';
+import { processorsOnline } from '../info.ts';
+import { randomVolumeName } from '../volumes.ts';
+import { Connection } from './connection.ts';
+import { Container } from './container.ts';
+import { checkGround } from './ground.ts';
+import { summaries } from './list.ts';
+import { containerName, generatedName } from './notation/names.ts';
 import type { ContainerSummary, CreateOptions, ListOptions, RunOptions, RunResult, Session, Stdio } from './options.ts';
+import { prepareBinds } from './prepare.ts';
+import { reconcile } from './reap.ts';
+import { joining, openSession } from './session.ts';
+import { resolveSettings, type Settings } from './settings.ts';
+import { claimLock, Life, type Claim } from './start.ts';
+import { closePipes, collect, defaultMaxBuffer, feed, maxBufferExceeded, openPipes } from './streams.ts';
+import { runDetached, Stopper, witnessed } from './supervise.ts';
 
 export class Containers {
   readonly #engine: Engine;
+  #cpus: Set<number> | undefined;
 
   constructor(engine: Engine) {
     this.#engine = engine;
   }
 
   /** Makes a container and starts nothing. */
-  async create(_image: string, _options: CreateOptions = {}): Promise<Container> {
-    void this.#engine;
-    throw new Error('not written yet');
+  async create(image: string, options: CreateOptions = {}): Promise<Container> {
+    const ready = await this.#image(image, options);
+    const id = randomBytes(32).toString('hex');
+    const settings = this.#settings(id, ready, options);
+    prepareBinds(settings);
+    const name = await this.#insert(id, ready, settings, options, 'created');
+    this.#engine.volumes.prepare(settings);
+    return new Container(this.#engine, id, name);
   }
 
   /** `kapsel run -d`: makes a container and resolves when its program runs. */
-  async start(_image: string, _options: CreateOptions = {}): Promise<Container> {
-    throw new Error('not written yet');
+  async start(image: string, options: CreateOptions = {}): Promise<Container> {
+    const { claim, name } = await this.#make(image, options);
+    await runDetached(await Life.begin(this.#engine, claim));
+    return new Container(this.#engine, claim.id, name);
   }
 
   /** Runs a program to its end and resolves with its exit code and output, whatever the code. */
   run(image: string, options: RunOptions & { encoding: 'buffer' }): Promise<RunResult<Buffer>>;
   run(image: string, options?: RunOptions): Promise<RunResult>;
-  async run(_image: string, _options: RunOptions = {}): Promise<RunResult<string | Buffer>> {
-    throw new Error('not written yet');
+  async run(image: string, options: RunOptions = {}): Promise<RunResult<string | Buffer>> {
+    const began = performance.now();
+    const warnings: string[] = [];
+    const { claim } = await this.#make(image, {
+      rm: true,
+      ...options,
+      interactive: options.interactive ?? options.input !== undefined,
+      onWarning: (message) => {
+        warnings.push(message);
+        options.onWarning?.(message);
+      },
+    });
+    const { tty, interactive } = claim.settings;
+    const pipes = openPipes({ request: 'attach' }, { stdin: interactive, stdout: true, stderr: !tty });
+    const life = await Life.begin(this.#engine, claim, pipes).catch((error: unknown) => {
+      closePipes(pipes);
+      throw error;
+    });
+    const connection = new Connection(life.connection, { unanswered: 1 });
+    const { timeout } = options;
+    const stop = new Stopper(
+      connection,
+      options.signal,
+      timeout === undefined ? undefined : { seconds: timeout, error: timedOut(timeout) },
+    );
+    const most = options.maxBuffer ?? defaultMaxBuffer;
+    const overflow = () => stop.now(maxBufferExceeded(most));
+    try {
+      if (pipes.stdin !== undefined) feed(pipes.stdin, options.input ?? '');
+      const { exited } = witnessed(connection, life);
+      const [stdout, stderr, status] = await Promise.all([
+        collect(pipes.stdout!, most, overflow),
+        pipes.stderr === undefined ? Buffer.alloc(0) : collect(pipes.stderr, most, overflow),
+        exited,
+      ]);
+      stop.check();
+      const decode = (bytes: Buffer) => (options.encoding === 'buffer' ? bytes : bytes.toString('utf8'));
+      return {
+        ...status,
+        id: claim.id,
+        stdout: decode(stdout),
+        stderr: decode(stderr),
+        duration: performance.now() - began,
+        warnings,
+      };
+    } finally {
+      stop.release();
+      connection.close();
+    }
   }
 
   /** `kapsel run` in the foreground: a new container whose streams are these descriptors. */
-  async runAttached(
-    _image: string,
-    _options: CreateOptions,
-    _stdio: Stdio,
-  ): Promise<Session & { container: Container }> {
-    throw new Error('not written yet');
+  async runAttached(image: string, options: CreateOptions, stdio: Stdio): Promise<Session & { container: Container }> {
+    const { claim, name } = await this.#make(image, options);
+    const joined = joining({ request: 'attach' }, stdio, claim.settings.tty);
+    const life = await Life.begin(this.#engine, claim, joined);
+    const session = openSession(life.connection, joined, stdio, life);
+    return { ...session, container: new Container(this.#engine, claim.id, name) };
   }
 
   /** By id, by the beginning of one, or by name. CONTAINER_NOT_FOUND where there is none. */
-  async get(_reference: string): Promise<Container> {
-    throw new Error('not written yet');
+  async get(reference: string): Promise<Container> {
+    await reconcile(this.#engine);
+    const row = this.#engine.database.container(reference.replace(/^\//, ''));
+    return new Container(this.#engine, row.id, row.name);
   }
 
-  /** Newest first. */
-  async list(_options: ListOptions = {}): Promise<ContainerSummary[]> {
-    return [];
+  /** Newest first; those that run, unless told otherwise. */
+  async list(options: ListOptions = {}): Promise<ContainerSummary[]> {
+    await reconcile(this.#engine);
+    return summaries(this.#engine.database.containers(), options);
   }
+
+  #image(reference: string, { pull, platform, signal, onProgress }: CreateOptions): Promise<ReadyImage> {
+    if (signal?.aborted) return Promise.reject(new AbortedError());
+    return this.#engine.images.ensure(reference, { pull, platform, signal, onProgress });
+  }
+
+  /** A container on its way to its first start: its row is there, and its lock held. */
+  async #make(image: string, options: CreateOptions): Promise<{ claim: Claim; name: string }> {
+    const ready = await this.#image(image, options);
+    if (options.signal?.aborted) throw new AbortedError();
+    const id = randomBytes(32).toString('hex');
+    const settings = this.#settings(id, ready, options);
+    const { paths, lock } = claimLock(this.#engine, id);
+    try {
+      const name = await this.#insert(id, ready, settings, options, 'starting');
+      return { claim: { id, paths, settings, layers: ready.layers, lock }, name };
+    } catch (error) {
+      close(lock);
+      throw error;
+    }
+  }
+
+  #settings(id: string, image: ReadyImage, options: CreateOptions): Settings {
+    this.#cpus ??= processorsOnline();
+    const settings = resolveSettings(id, image.config.config ?? {}, options, {
+      cgroupParent: this.#engine.cgroupParent,
+      hostname: hostname(),
+      cpus: this.#cpus,
+    });
+    for (const warning of checkGround(settings)) options.onWarning?.(warning);
+    return {
+      ...settings,
+      mounts: settings.mounts.map((mount) =>
+        mount.type === 'volume' && mount.anonymous ? { ...mount, source: randomVolumeName() } : mount,
+      ),
+    };
+  }
+
+  /** Adds the row under the name asked for, or one that nobody has; resolves to the name. */
+  async #insert(
+    id: string,
+    image: ReadyImage,
+    settings: Settings,
+    options: CreateOptions,
+    status: 'created' | 'starting',
+  ): Promise<string> {
+    const given = options.name === undefined ? undefined : containerName(options.name);
+    for (let attempt = 0; ; attempt++) {
+      const name = given ?? generatedName(attempt);
+      try {
+        this.#engine.database.insertContainer({
+          id,
+          name,
+          status,
+          imageId: image.id,
+          image: image.reference,
+          layers: image.config.rootfs.diff_ids,
+          autoRemove: settings.rm,
+          labels: { ...image.config.config?.Labels, ...options.labels },
+          document: settings,
+        });
+        return name;
+      } catch (error) {
+        if (!(error instanceof ConflictError) || error.code !== 'NAME_IN_USE') throw error;
+        // Its owner may be of --rm and dead. A second time it is alive.
+        if (given !== undefined && attempt > 0) throw error;
+        await reconcile(this.#engine);
+      }
+    }
+  }
+}
+
+function timedOut(seconds: number): KapselError {
+  return new KapselError('TIMED_OUT', `the container did not end within ${seconds} s`, { exitCode: 124 });
 }

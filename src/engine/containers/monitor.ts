@@ -1,0 +1,86 @@
+// Starting a container's monitor, and finding one that runs. Knows descriptors and processes, not containers' rows.
+
+import { readSync } from 'node:fs';
+import { constants } from 'node:os';
+
+import { close, connect, memfd, runtimePath, send, socketpair, spawn } from '../../native.ts';
+import { errorFrom, type Failure, KapselError } from '../errors.ts';
+
+/** A monitor that was started: its connection is the caller's, and `complaints` too. */
+export interface Monitor {
+  pid: number;
+  connection: number;
+  /** A file with what it has written to its stderr. */
+  complaints: number;
+}
+
+/** A request and what goes with it. */
+export interface StreamRequest {
+  request: object;
+  fds: readonly number[];
+  /** Descriptors of ours to close once it has been sent, or has failed. */
+  closing: readonly number[];
+}
+
+/** Takes the lock's descriptor over: from here on the monitor holds it. The first request is carried out before the program
+ * starts, so that no output is lost. */
+export function spawnMonitor(document: string, lock: number, first: StreamRequest | undefined): Monitor {
+  const [ours, theirs] = socketpair();
+  const launch = memfd(document);
+  const complaints = memfd('');
+  try {
+    if (first !== undefined) send(ours, first.request, [...first.fds]);
+    const pid = spawn({
+      path: runtimePath(),
+      argv: ['kapsel-runtime', 'monitor'],
+      env: runtimeEnvironment(),
+      fds: [null, null, complaints, launch, lock, theirs],
+      setsid: true,
+    });
+    return { pid, connection: ours, complaints };
+  } catch (error) {
+    close(ours);
+    close(complaints);
+    throw error;
+  } finally {
+    for (const fd of [theirs, launch, lock, ...(first?.closing ?? [])]) close(fd);
+  }
+}
+
+/** The executable needs PATH to find newuidmap, and passes nothing of it on to a container. */
+export function runtimeEnvironment(): string[] {
+  const passed = ['PATH', 'KAPSEL_TRACE'].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [`${name}=${value}`];
+  });
+  return passed;
+}
+
+/** What a monitor that went away at once has to say for itself, if anything. */
+export function complaintOf(complaints: number): KapselError | undefined {
+  const buffer = Buffer.alloc(16_384);
+  const line =
+    buffer
+      .toString('utf8', 0, readSync(complaints, buffer, 0, buffer.length, 0))
+      .trim()
+      .split('\n')
+      .at(-1) ?? '';
+  if (line === '') return undefined;
+  try {
+    return errorFrom(JSON.parse(line) as Failure);
+  } catch {
+    return new KapselError('MONITOR_FAILED', `the container's monitor failed: ${line}`, { exitCode: 125 });
+  }
+}
+
+const nobody = new Set([constants.errno.ENOENT, constants.errno.ECONNREFUSED, constants.errno.ENOTDIR]);
+
+/** A further connection to a running container's monitor; undefined where nobody listens (any more). */
+export function connectMonitor(control: string): number | undefined {
+  try {
+    return connect(control);
+  } catch (error) {
+    if (error instanceof KapselError && nobody.has(error.errno ?? 0)) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,99 @@
+// Cleaning up after what is dead: trees and cgroups go by `kapsel-runtime reap`, which as an ordinary user may remove what
+// only its user namespace owns; run directories, the engine's own, go here. And reconciliation, which finds them.
+
+import { rmSync } from 'node:fs';
+
+import { close, memfd, reap as waitFor, runtimePath, spawn } from '../../native.ts';
+import type { ContainerRow } from '../../native.ts';
+import type { Engine } from '../engine.ts';
+import { KapselError, NotFoundError } from '../errors.ts';
+import { complaintOf, runtimeEnvironment } from './monitor.ts';
+import { containerPaths } from './paths.ts';
+import type { Settings } from './settings.ts';
+
+/** Kills what is left in the cgroup, removes it, and then the trees. What is not there is not missed. */
+export async function reap(cgroupsPath: string | undefined, remove: readonly string[]): Promise<void> {
+  const request = memfd(JSON.stringify({ cgroupsPath, remove }));
+  const complaints = memfd('');
+  try {
+    const pid = spawn({
+      path: runtimePath(),
+      argv: ['kapsel-runtime', 'reap'],
+      env: runtimeEnvironment(),
+      fds: [null, null, complaints, request],
+      setsid: true,
+    });
+    const { exitCode, signal } = await waitFor(pid);
+    if (exitCode !== 0) {
+      throw (
+        complaintOf(complaints) ?? new KapselError('REAP_FAILED', `kapsel-runtime reap ended by ${signal ?? exitCode}`)
+      );
+    }
+  } finally {
+    close(request);
+    close(complaints);
+  }
+}
+
+/** Names of the volumes that go with a container. */
+export function anonymousVolumes(settings: Settings): string[] {
+  return settings.mounts.flatMap((mount) => (mount.type === 'volume' && mount.anonymous ? [mount.source] : []));
+}
+
+/** Removes everything a container that is not alive had, its row last: whoever is killed meanwhile can begin again. */
+export async function removeRemains(engine: Engine, row: ContainerRow, volumes: boolean): Promise<void> {
+  const settings = row.document as Settings;
+  const paths = containerPaths(engine.root, engine.runRoot, row.id);
+  const names = volumes ? anonymousVolumes(settings) : [];
+  await reap(`${settings.cgroupParent}/${row.id}`, [paths.directory, ...names.map(paths.volume)]);
+  removeRunDirectory(paths.runDirectory);
+  await forget(engine, row.id, names);
+}
+
+/** Takes the rows of a container and its volumes away, and the trees of layers that nobody needs any more. */
+export async function forget(engine: Engine, id: string, volumes: readonly string[]): Promise<void> {
+  for (const name of volumes) ignoringMissing(() => engine.database.removeVolume(name));
+  const layers = ignoringMissing(() => engine.database.removeContainer(id)) ?? [];
+  if (layers.length > 0) {
+    const { Layers } = await import('../images/layers.ts');
+    await new Layers(engine.root, engine.database).remove(layers);
+  }
+}
+
+export function removeRunDirectory(runDirectory: string): void {
+  rmSync(runDirectory, { recursive: true, force: true });
+}
+
+/** Brings the database to the truth, and cleans what the dead have left. */
+export async function reconcile(engine: Engine): Promise<void> {
+  const { died, remove, strays } = engine.database.reconcile(engine.runRoot);
+  if (died.length + remove.length + strays.length === 0) return;
+  const vanishing = new Set(remove.map((row) => row.id));
+  const tasks = [
+    ...remove.map((row) => () => removeRemains(engine, row, true)),
+    ...died
+      .filter((row) => !vanishing.has(row.id))
+      .map((row) => async () => {
+        await reap(`${(row.document as Settings).cgroupParent}/${row.id}`, []);
+        removeRunDirectory(containerPaths(engine.root, engine.runRoot, row.id).runDirectory);
+      }),
+    ...strays.map(
+      (id) => () => reap(`${engine.cgroupParent}/${id}`, [containerPaths(engine.root, engine.runRoot, id).directory]),
+    ),
+  ];
+  // A few at a time: after a crash there may be hundreds.
+  const workers = Array.from({ length: Math.min(4, tasks.length) }, async () => {
+    for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) await task();
+  });
+  await Promise.all(workers);
+}
+
+function ignoringMissing<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    // Another command was here first.
+    if (error instanceof NotFoundError) return undefined;
+    throw error;
+  }
+}

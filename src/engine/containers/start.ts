@@ -1,0 +1,167 @@
+// From a row to a running program, and from its end to a row that says so: ARCHITECTURE.md, "Life of a container, and crashes".
+// One way for run, start and the SDK; they differ in the first request on the connection.
+
+import { existsSync, readFileSync } from 'node:fs';
+
+import { close, lockExclusive, now, reap as waitFor } from '../../native.ts';
+import type { Engine } from '../engine.ts';
+import { ConflictError, type KapselError } from '../errors.ts';
+import { deviceAccess } from './devices.ts';
+import { ground } from './ground.ts';
+import { encode, launch } from './launch.ts';
+import { exitStatus, MonitorLostError } from './exit.ts';
+import { complaintOf, spawnMonitor, type StreamRequest } from './monitor.ts';
+import { signalNumber } from './notation/quantities.ts';
+import { containerPaths, type Paths } from './paths.ts';
+import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
+import { anonymousVolumes, forget, reap, removeRunDirectory } from './reap.ts';
+import type { ExitStatus } from './options.ts';
+import type { Witness } from './session.ts';
+import type { Settings } from './settings.ts';
+
+/** A container that is about to start: its lock is held by this process. */
+export interface Claim {
+  id: string;
+  paths: Paths;
+  settings: Settings;
+  layers: readonly string[];
+  lock: number;
+}
+
+export function claimLock(engine: Engine, id: string): { paths: Paths; lock: number } {
+  const paths = containerPaths(engine.root, engine.runRoot, id);
+  try {
+    return { paths, lock: lockExclusive(paths.lock) };
+  } catch (error) {
+    if (error instanceof ConflictError) {
+      throw new ConflictError(
+        'CONTAINER_CONFLICT',
+        `container ${id.slice(0, 12)} is running, or being started or removed`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw error;
+  }
+}
+
+/** A monitor under way, and the duty to record what becomes of it. The caller owns its connection. */
+export class Life implements Witness {
+  readonly connection: number;
+  readonly #engine: Engine;
+  readonly #claim: Claim;
+  readonly #pid: number;
+  readonly #complaints: number;
+  #running = false;
+  #collected = false;
+
+  /** Whatever fails here leaves the row as ended, or, with --rm, nothing. */
+  static async begin(engine: Engine, claim: Claim, first?: StreamRequest): Promise<Life> {
+    let lockHeld = true;
+    try {
+      const { id, paths, settings, layers } = claim;
+      prepareDirectories(paths);
+      prepareFiles(settings, paths);
+      prepareBinds(settings);
+      engine.volumes.prepare(settings);
+      const devices = deviceAccess(settings.devices, settings.privileged);
+      const document = encode(launch(id, settings, paths, layers, ground(settings, devices)));
+      lockHeld = false;
+      return new Life(engine, claim, spawnMonitor(document, claim.lock, first));
+    } catch (error) {
+      if (lockHeld) {
+        close(claim.lock);
+        for (const fd of first?.closing ?? []) close(fd);
+      }
+      await abandon(engine, claim, error as KapselError);
+      throw error;
+    }
+  }
+
+  private constructor(engine: Engine, claim: Claim, monitor: ReturnType<typeof spawnMonitor>) {
+    this.#engine = engine;
+    this.#claim = claim;
+    this.#pid = monitor.pid;
+    this.#complaints = monitor.complaints;
+    this.connection = monitor.connection;
+  }
+
+  started(pid: number): void {
+    this.#running = true;
+    this.#engine.database.started(this.#claim.id, pid);
+  }
+
+  /** The program runs on and nobody here looks. */
+  detached(): void {
+    close(this.#complaints);
+    this.#collect();
+  }
+
+  async ended(status: ExitStatus): Promise<ExitStatus> {
+    const { exitCode, signal, oomKilled, finishedAt } = status;
+    this.#engine.database.exited(this.#claim.id, {
+      exitCode,
+      oomKilled,
+      finishedAt,
+      ...(signal ? { signal: signalNumber(signal) } : {}),
+    });
+    await this.#finish();
+    return status;
+  }
+
+  async failed(error: KapselError): Promise<ExitStatus> {
+    const lost = error instanceof MonitorLostError;
+    if (lost) await this.#cleanUp();
+    if (lost && this.#running) return this.ended(lastWords(this.#claim.paths.exit));
+    const reason = lost ? (complaintOf(this.#complaints) ?? error) : error;
+    this.#engine.database.exited(this.#claim.id, { exitCode: reason.exitCode, error: reason.message });
+    await this.#finish();
+    throw reason;
+  }
+
+  /** By its last word the monitor has removed the cgroup and what --rm names, and has let go of the lock. */
+  async #finish(): Promise<void> {
+    close(this.#complaints);
+    this.#collect();
+    const { id, paths, settings } = this.#claim;
+    removeRunDirectory(paths.runDirectory);
+    if (!settings.rm) return;
+    const volumes = anonymousVolumes(settings);
+    if (existsSync(paths.directory)) await reap(undefined, [paths.directory, ...volumes.map(paths.volume)]);
+    await forget(this.#engine, id, volumes);
+  }
+
+  /** A monitor that was killed has cleaned nothing. */
+  async #cleanUp(): Promise<void> {
+    await waitFor(this.#pid);
+    this.#collected = true;
+    await reap(`${this.#claim.settings.cgroupParent}/${this.#claim.id}`, []);
+  }
+
+  /** The monitor is this process's child: its exit is taken, so that no zombie stays. */
+  #collect(): void {
+    if (!this.#collected) void waitFor(this.#pid).catch(() => {});
+  }
+}
+
+/** What a monitor wrote down before it was killed, or 137, as everybody else will see it. */
+function lastWords(path: string): ExitStatus {
+  try {
+    return exitStatus(JSON.parse(readFileSync(path, 'utf8')) as Parameters<typeof exitStatus>[0]);
+  } catch {
+    return { exitCode: 137, signal: 'SIGKILL', oomKilled: false, finishedAt: now() };
+  }
+}
+
+/** Nothing was started: the row says why, or goes with everything else. */
+async function abandon(engine: Engine, { id, settings, paths }: Claim, error: KapselError): Promise<void> {
+  engine.database.exited(id, { exitCode: error.exitCode ?? 125, error: error.message });
+  if (settings.rm) {
+    await reap(undefined, [paths.directory, ...anonymousVolumes(settings).map(paths.volume)]);
+    removeRunDirectory(paths.runDirectory);
+    await forget(engine, id, anonymousVolumes(settings));
+  } else {
+    removeRunDirectory(paths.runDirectory);
+  }
+}
