@@ -1,0 +1,60 @@
+// Where plain http is allowed, and where a registry may send us.
+
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { endpoints, isLoopback, mayLeadTo } from '../../src/registry/endpoint.ts';
+
+const t = suite('endpoints');
+const none = new Set<string>();
+
+t('Docker Hub has another name', () => {
+  assert.equal(endpoints('docker.io', none), [{ base: 'https://registry-1.docker.io', verify: true }]);
+});
+
+for (const host of ['127.0.0.1', '127.9.8.7:5000', 'localhost', 'LOCALHOST:1', '[::1]:5000']) {
+  t(`${host} is this machine: plain http first`, () => {
+    assert.ok(isLoopback(host));
+    assert.is(endpoints(host, none)[0]?.base, `http://${host}`);
+  });
+}
+
+for (const host of ['127.0.0.1.example:80', 'localhost.example', '128.0.0.1', '[::2]:5000', 'r.example', '10.0.0.1']) {
+  t(`${host} is not: https with a certificate, nothing else`, () => {
+    assert.not(isLoopback(host));
+    assert.equal(endpoints(host, none), [{ base: `https://${host}`, verify: true }]);
+  });
+}
+
+t('an insecure registry is still tried with https first', () => {
+  assert.equal(
+    endpoints('10.0.0.1:5000', new Set(['10.0.0.1:5000'])).map(({ base, verify }) => [base, verify]),
+    [
+      ['https://10.0.0.1:5000', false],
+      ['http://10.0.0.1:5000', true],
+    ],
+  );
+  assert.is(endpoints('10.0.0.1:5001', new Set(['10.0.0.1:5000'])).length, 1);
+});
+
+const leads: [from: string, to: string, allowed: boolean][] = [
+  ['https://r.example', 'https://cdn.example/blob', true],
+  ['https://r.example', 'http://cdn.example/blob', false],
+  ['https://r.example', 'http://r.example/blob', false],
+  ['https://r.example', 'https://127.0.0.1/', false],
+  ['https://r.example', 'https://localhost/', false],
+  ['https://r.example', 'https://169.254.169.254/latest/meta-data', false],
+  ['https://r.example', 'https://[fe80::1]/', false],
+  ['https://r.example', 'https://[::ffff:127.0.0.1]/', false],
+  ['https://r.example', 'https://2130706433/', false],
+  ['https://r.example', 'file:///etc/shadow', false],
+  ['http://127.0.0.1:5000', 'http://127.0.0.1:6000/token', true],
+  ['http://127.0.0.1:5000', 'https://cdn.example/blob', true],
+  ['http://127.0.0.1:5000', 'http://cdn.example/blob', false],
+];
+for (const [from, to, allowed] of leads) {
+  t(`${from} may ${allowed ? '' : 'not '}lead to ${to}`, () => {
+    assert.is(mayLeadTo(new URL(from), new URL(to)), allowed);
+  });
+}
+
+t.run();
