@@ -1,45 +1,64 @@
-// Bundles the TypeScript into dist/: kapsel.js (the executable), index.js (the SDK), oclif.js (help and plugins),
-// chunks that are loaded when they are needed, and the declarations. Called by scripts/build.ts.
+// Bundles the TypeScript into dist/: kapsel.js and main.cjs (the executable), oclif.cjs (help and plugins), index.js
+// (the SDK), the chunks they load when they need them, and the declarations. Called by scripts/build.ts.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, rm } from 'node:fs/promises';
-import { rolldown } from 'rolldown';
+import { chmod, rename, rm } from 'node:fs/promises';
+import { type InputOptions, type OutputOptions, rolldown } from 'rolldown';
 
 const repository = new URL('..', import.meta.url).pathname;
 const dist = `${repository}dist`;
+/** Everything is made beside dist/ and takes its place at the end, so that a failed build leaves the last good one. */
+const half = `${repository}.cache/dist-${process.pid}`;
 
-async function bundle(): Promise<void> {
-  const build = await rolldown({
-    cwd: repository,
-    platform: 'node',
-    input: { kapsel: 'src/cli/kapsel.ts', oclif: 'src/cli/oclif.ts', index: 'src/index.ts' },
-    treeshake: true,
-    checks: { circularDependency: false },
-  });
-  await build.write({
-    dir: dist,
-    format: 'esm',
-    // Every chunk lies directly in dist/: native.ts looks for its package one level above itself.
-    entryFileNames: '[name].js',
-    chunkFileNames: '[name].js',
-    minify: process.env['KAPSEL_MINIFY'] !== '0',
-  });
+const minify = process.env['KAPSEL_MINIFY'] !== '0';
+const common = { cwd: repository, platform: 'node', checks: { circularDependency: false } } satisfies InputOptions;
+
+async function write(input: InputOptions, output: OutputOptions): Promise<void> {
+  const build = await rolldown({ ...common, ...input });
+  // Every chunk lies directly in dist/: native.ts looks for its package one level above itself.
+  await build.write({ dir: half, minify, ...output });
   await build.close();
-  await chmod(`${dist}/kapsel.js`, 0o755);
+}
+
+/** CommonJS: with V8's compile cache it starts five milliseconds sooner than the same code as ES modules. */
+async function commands(): Promise<void> {
+  await write(
+    { input: { main: 'src/cli/main.ts', oclif: 'src/cli/oclif.ts' } },
+    { format: 'cjs', entryFileNames: '[name].cjs', chunkFileNames: '[name].cjs', exports: 'named' },
+  );
+}
+
+/** What npm links as `kapsel`. It must be an ES module, as the package is. */
+async function launcher(): Promise<void> {
+  const toBundle = {
+    name: 'main-is-bundled',
+    resolveId: (source: string) => (source === './main.ts' ? { id: './main.cjs', external: true } : null),
+  };
+  await write({ input: { kapsel: 'src/cli/kapsel.ts' }, plugins: [toBundle] }, { format: 'esm' });
+  await chmod(`${half}/kapsel.js`, 0o755);
+}
+
+async function sdk(): Promise<void> {
+  await write({ input: { index: 'src/index.ts' } }, { format: 'esm', chunkFileNames: '[name].js' });
 }
 
 async function declarations(): Promise<void> {
   const options = ['--declaration', '--emitDeclarationOnly', '--noEmit', 'false', '--rewriteRelativeImportExtensions'];
   const child = spawn(
     `${repository}node_modules/.bin/tsc`,
-    ['--project', 'tsconfig.json', ...options, '--rootDir', 'src', '--outDir', 'dist/types'],
+    ['--project', 'tsconfig.json', ...options, '--rootDir', 'src', '--outDir', `${half}/types`],
     { cwd: repository, stdio: 'inherit' },
   );
   const [code] = (await once(child, 'close')) as [number | null];
   if (code !== 0) throw new Error(`tsc ended with ${code}: the declarations are incomplete`);
 }
 
-await rm(dist, { recursive: true, force: true });
-await bundle();
-if (!process.argv.includes('--no-types')) await declarations();
+try {
+  await Promise.all([commands(), launcher(), sdk()]);
+  if (!process.argv.includes('--no-types')) await declarations();
+  await rm(dist, { recursive: true, force: true });
+  await rename(half, dist);
+} finally {
+  await rm(half, { recursive: true, force: true });
+}

@@ -1,4 +1,4 @@
-// `kapsel version`: which kapsel, runtime, Node and kernel these are.
+// `kapsel version`: which kapsel, Node and kernel these are.
 import { defineCommand } from '../cli/command.ts';
 import { text } from '../cli/values/basic.ts';
 import { renderFormat } from '../ui/listing.ts';
@@ -12,14 +12,12 @@ export const version = defineCommand({
   examples: [{ command: "version -f '{{.Version}}'", description: 'The number alone' }],
   async run({ flags }, context) {
     const engine = await context.engine();
-    const { kapsel, runtime, node, kernel, platform } = await engine.version();
-    const facts = { Version: kapsel, Runtime: runtime, Node: node, Kernel: kernel, Platform: platform };
+    const { kapsel, node, kernel, platform } = engine.version();
+    const facts = { Version: kapsel, Node: node, Kernel: kernel, Platform: platform };
     if (flags.format === 'json') printLine(JSON.stringify(facts));
     else if (flags.format !== undefined) print(`${renderFormat(flags.format, facts)}\n`);
     else {
-      print(
-        `kapsel:\n Version:  ${kapsel}\n Runtime:  ${runtime}\n Node:     ${node}\n Kernel:   ${kernel}\n OS/Arch:  ${platform}\n`,
-      );
+      print(`kapsel:\n Version:  ${kapsel}\n Node:     ${node}\n Kernel:   ${kernel}\n OS/Arch:  ${platform}\n`);
     }
   },
 });

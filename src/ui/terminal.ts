@@ -1,11 +1,9 @@
 // The user's terminal: whether there is one, its size, and raw mode that is undone whatever happens.
 // Node's tty module costs more than a millisecond to load, so it is asked only of character devices.
 import { fstatSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { ReadStream, WriteStream } from 'node:tty';
 
-const require = createRequire(import.meta.url);
-const tty = (): typeof import('node:tty') => require('node:tty');
+const tty = () => process.getBuiltinModule('node:tty');
 
 export function isTerminal(descriptor: number): boolean {
   try {
