@@ -49,7 +49,16 @@ t('a parameter named __proto__ is only a parameter', () => {
   assert.is(({} as Record<string, unknown>).x, undefined);
 });
 
-for (const header of ['', ',,,', '"', 'Bearer realm="unfinished', '\u0000', '= = =', 'a'.repeat(20_000), '"\\'.repeat(8_000)]) {
+for (const header of [
+  '',
+  ',,,',
+  '"',
+  'Bearer realm="unfinished',
+  '\u0000',
+  '= = =',
+  'a'.repeat(20_000),
+  '"\\'.repeat(8_000),
+]) {
   t(`${JSON.stringify(header.slice(0, 20))} ends at once, whatever it gives`, () => {
     const started = performance.now();
     parseChallenges(header);
