@@ -31,6 +31,7 @@ export class Engine implements AsyncDisposable {
   readonly volumes: Volumes;
   readonly events: Events;
   #database: Database | undefined;
+  readonly #closers = new Set<() => void>();
 
   constructor(options: EngineOptions = {}) {
     const usual = options.root === undefined || options.runRoot === undefined ? usualDirectories() : undefined;
@@ -59,8 +60,16 @@ export class Engine implements AsyncDisposable {
     return version();
   }
 
-  /** Lets go of the database and of connections to registries. Containers run on. */
+  /** For the engine's own rooms: what else `close` is to let go of. Returns how to take that back. */
+  onClose(closer: () => void): () => void {
+    this.#closers.add(closer);
+    return () => this.#closers.delete(closer);
+  }
+
+  /** Lets go of the database and of every connection. Containers run on. */
   close(): Promise<void> {
+    for (const closer of this.#closers) closer();
+    this.#closers.clear();
     this.images.close();
     this.#database?.close();
     this.#database = undefined;

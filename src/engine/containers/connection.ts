@@ -4,7 +4,7 @@
 import { Socket } from 'node:net';
 
 import { close, send, type MonitorEvent, type MonitorReply } from '../../native.ts';
-import { errorFrom, startErrorFrom } from '../errors.ts';
+import { ConflictError, errorFrom, startErrorFrom } from '../errors.ts';
 import { exitStatus, isOfExec, MonitorLostError } from './exit.ts';
 import type { StreamRequest } from './monitor.ts';
 import type { ExitStatus } from './options.ts';
@@ -64,7 +64,14 @@ export class Connection {
     }
   }
 
+  /** Waiting for what comes on it keeps the process alive no longer. */
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  /** Lets go; what has not settled by then rejects with `DETACHED`. */
   close(): void {
+    this.#fail(new ConflictError('DETACHED', 'the connection to the program was closed; it runs on'));
     this.#socket.destroy();
   }
 

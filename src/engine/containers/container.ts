@@ -5,7 +5,7 @@ import { existsSync, watch } from 'node:fs';
 
 import { close, send, type ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
-import { AbortedError, ConflictError, type KapselError } from '../errors.ts';
+import { AbortedError, ConflictError, KapselError } from '../errors.ts';
 import { Alarm } from '../events.ts';
 import { Connection } from './connection.ts';
 import { execRequest } from './exec.ts';
@@ -54,7 +54,7 @@ export class Container {
   async start(): Promise<void> {
     if (await this.#isRunning()) return;
     const life = await Life.begin(this.#engine, this.#claim());
-    await runDetached(life);
+    await runDetached(this.#engine, life);
   }
 
   /** Starts with its streams joined to descriptors: `kapsel start -a`. */
@@ -174,9 +174,9 @@ export class Container {
     } catch (error) {
       if (options.signal?.aborted) throw new AbortedError();
       // It never ran, or its monitor was killed: what is recorded says how it went.
-      if ((error as KapselError).exitCode === undefined) throw error;
+      if (!(error instanceof KapselError)) throw error;
       await reconcile(this.#engine);
-      return this.#lastExit((error as KapselError).exitCode);
+      return this.#lastExit(error.exitCode);
     } finally {
       options.signal?.removeEventListener('abort', abort);
       connection.close();

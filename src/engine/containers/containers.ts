@@ -45,7 +45,7 @@ export class Containers {
   /** `kapsel run -d`: makes a container and resolves when its program runs. */
   async start(image: string, options: CreateOptions = {}): Promise<Container> {
     const { claim, name } = await this.#make(image, options);
-    await runDetached(await Life.begin(this.#engine, claim));
+    await runDetached(this.#engine, await Life.begin(this.#engine, claim));
     return new Container(this.#engine, claim.id, name);
   }
 

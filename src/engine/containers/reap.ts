@@ -54,10 +54,7 @@ export async function removeRemains(engine: Engine, row: ContainerRow, volumes: 
 export async function forget(engine: Engine, id: string, volumes: readonly string[]): Promise<void> {
   for (const name of volumes) ignoringMissing(() => engine.database.removeVolume(name));
   const layers = ignoringMissing(() => engine.database.removeContainer(id)) ?? [];
-  if (layers.length > 0) {
-    const { Layers } = await import('../images/layers.ts');
-    await new Layers(engine.root, engine.database).remove(layers);
-  }
+  await engine.images.discardLayers(layers);
 }
 
 export function removeRunDirectory(runDirectory: string): void {

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 
-import { close, lockExclusive, now, reap as waitFor } from '../../native.ts';
+import { close, lockExclusive, now, reap as waitFor, type Exit } from '../../native.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, type KapselError } from '../errors.ts';
 import { deviceAccess } from './devices.ts';
@@ -92,21 +92,9 @@ export class Life implements Witness {
     this.#engine.database.started(this.#claim.id, pid);
   }
 
-  /** The program runs on and nobody here looks. */
-  detached(): void {
-    close(this.#complaints);
-    this.#collect();
-  }
-
   async ended(status: ExitStatus): Promise<ExitStatus> {
     const { exitCode, signal, oomKilled, finishedAt } = status;
-    this.#engine.database.exited(this.#claim.id, {
-      exitCode,
-      oomKilled,
-      finishedAt,
-      ...(signal ? { signal: signalNumber(signal) } : {}),
-    });
-    await this.#finish();
+    await this.#finish({ exitCode, oomKilled, finishedAt, ...(signal ? { signal: signalNumber(signal) } : {}) });
     return status;
   }
 
@@ -115,21 +103,33 @@ export class Life implements Witness {
     if (lost) await this.#cleanUp();
     if (lost && this.#running) return this.ended(lastWords(this.#claim.paths.exit));
     const reason = lost ? (complaintOf(this.#complaints) ?? error) : error;
-    this.#engine.database.exited(this.#claim.id, { exitCode: reason.exitCode, error: reason.message });
-    await this.#finish();
+    await this.#finish({ exitCode: reason.exitCode, error: reason.message });
     throw reason;
   }
 
   /** By its last word the monitor has removed the cgroup and what --rm names, and has let go of the lock. */
-  async #finish(): Promise<void> {
+  async #finish(exit: Exit): Promise<void> {
     close(this.#complaints);
     this.#collect();
     const { id, paths, settings } = this.#claim;
-    removeRunDirectory(paths.runDirectory);
-    if (!settings.rm) return;
-    const volumes = anonymousVolumes(settings);
-    if (existsSync(paths.directory)) await reap(undefined, [paths.directory, ...volumes.map(paths.volume)]);
-    await forget(this.#engine, id, volumes);
+    const { database } = this.#engine;
+    if (settings.rm) {
+      const volumes = anonymousVolumes(settings);
+      database.exited(id, exit);
+      removeRunDirectory(paths.runDirectory);
+      if (existsSync(paths.directory)) await reap(undefined, [paths.directory, ...volumes.map(paths.volume)]);
+      await forget(this.#engine, id, volumes);
+      return;
+    }
+    // If somebody has started it again since, its row and its run directory are about another life.
+    const lock = lockIfFree(paths.lock);
+    if (lock === undefined) return;
+    try {
+      database.exited(id, exit);
+      removeRunDirectory(paths.runDirectory);
+    } finally {
+      close(lock);
+    }
   }
 
   /** A monitor that was killed has cleaned nothing. */
@@ -142,6 +142,15 @@ export class Life implements Witness {
   /** The monitor is this process's child: its exit is taken, so that no zombie stays. */
   #collect(): void {
     if (!this.#collected) void waitFor(this.#pid).catch(() => {});
+  }
+}
+
+function lockIfFree(path: string): number | undefined {
+  try {
+    return lockExclusive(path);
+  } catch (error) {
+    if (error instanceof ConflictError) return undefined;
+    throw error;
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { Readable, Writable } from 'node:stream';
 
+import type { Engine } from '../engine.ts';
 import { AbortedError, type KapselError } from '../errors.ts';
 import { Connection } from './connection.ts';
 import { signalNumber } from './notation/quantities.ts';
@@ -28,18 +29,21 @@ export interface ExecProcess extends AttachedStreams {
   pid: number;
 }
 
-/** Waits until the program runs, and lets go of it. */
-export async function runDetached(life: Life): Promise<void> {
+/**
+ * Waits until the program runs. From then on nobody waits for it; but while this process lives, and keeps the engine
+ * open, its end is recorded at once.
+ */
+export async function runDetached(engine: Engine, life: Life): Promise<void> {
   const connection = new Connection(life.connection);
-  try {
-    const { pid } = await connection.started;
-    life.started(pid);
-    life.detached();
-  } catch (error) {
-    await life.failed(error as KapselError);
-  } finally {
+  const { started, exited } = witnessed(connection, life);
+  await started;
+  connection.unref();
+  const release = engine.onClose(() => connection.close());
+  const done = () => {
+    release();
     connection.close();
-  }
+  };
+  exited.then(done, done);
 }
 
 /** The connection's promises, settled only when the row says the same. */
@@ -49,7 +53,8 @@ export function witnessed(
 ): { started: Promise<{ pid: number }>; exited: Promise<ExitStatus> } {
   const exited = connection.exited.then(
     (status) => life.ended(status),
-    (error: KapselError) => life.failed(error),
+    // Letting go of a program is no end of it.
+    (error: KapselError) => (error.code === 'DETACHED' ? Promise.reject(error) : life.failed(error)),
   );
   exited.catch(() => {});
   const started = connection.started.then(
