@@ -87,6 +87,8 @@ interface Addon {
   socketpair(): Outcome<[number, number]>;
   close(fd: number): Outcome<void>;
   lockExclusive(path: string): Outcome<number>;
+  tryLock(path: string): Outcome<number | null>;
+  syncFileSystem(path: string): Promise<Outcome<void>>;
   connect(path: string): Outcome<number>;
   send(fd: number, line: string, fds: number[]): Outcome<void>;
   receive(fd: number): Promise<Outcome<string | null>>;
@@ -224,6 +226,16 @@ export function close(fd: number): void {
 /** Makes the file, and its directories (0700), where missing, and locks it; throws LOCK_IN_USE where another holds it. */
 export function lockExclusive(path: string): number {
   return unwrap(load().addon.lockExclusive(path));
+}
+
+/** As `lockExclusive`, but does not wait, not even for those who only test it; undefined where another holds it. */
+export function tryLock(path: string): number | undefined {
+  return unwrap(load().addon.tryLock(path)) ?? undefined;
+}
+
+/** Everything written so far to the file system of this path is on the disk (syncfs). */
+export async function syncFileSystem(path: string): Promise<void> {
+  unwrap(await load().addon.syncFileSystem(path));
 }
 
 /** Connects to a monitor's control socket; the path may be longer than 107 bytes. */

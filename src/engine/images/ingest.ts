@@ -1,0 +1,166 @@
+// A source's image → the store: the missing layers, all at once, each from where it comes straight into an unpacker.
+// Everything or nothing: layers become visible together, after one sync, and the image only with all of them.
+
+import { availableParallelism } from 'node:os';
+import { AbortedError, KapselError, NotFoundError } from '../errors.ts';
+import { parseConfig } from '../../registry/manifest.ts';
+import type { ImageConfig, Platform } from '../../registry/oci.ts';
+import { distance, formatPlatform, parsePlatform } from '../../registry/platform.ts';
+import type { LayerRow } from '../../native.ts';
+import type { Layers, StagedLayer } from './layers.ts';
+import type { SourceImage, SourceLayer } from './source.ts';
+import type { LayerProgress, TransferOptions } from './types.ts';
+import { unpack } from './worker.ts';
+
+export interface Ingested {
+  config: ImageConfig;
+  /** Lowest first. */
+  diffIds: string[];
+  /** Bytes of all trees. */
+  size: number;
+  /** Whether a layer came in. */
+  changed: boolean;
+}
+
+/** More unpackers than this only take memory: hostile manifests name hundreds of layers. */
+const atOnce = Math.max(8, 2 * availableParallelism());
+
+export async function ingest(
+  layers: Layers,
+  image: SourceImage,
+  { platform, signal, onProgress }: TransferOptions,
+): Promise<Ingested> {
+  const config = parseConfig(image.config.bytes, image.layers.length, `the config of ${image.name}`);
+  checkPlatform(config, platform, image.name);
+  const diffIds = config.rootfs.diff_ids;
+  const sources = new Map(diffIds.map((diffId, index) => [diffId, image.layers[index]!] as const));
+  const report = (diffId: string, phase: LayerProgress['phase'], bytes = 0): void => {
+    const { digest, size } = sources.get(diffId)!;
+    onProgress?.({ layer: digest ?? diffId, phase, bytes, total: size });
+  };
+  const missing: string[] = [];
+  for (const diffId of sources.keys()) {
+    if (layers.find(diffId)) report(diffId, 'exists');
+    else {
+      report(diffId, 'waiting');
+      missing.push(diffId);
+    }
+  }
+  if (missing.length > 0) await fetchLayers(layers, image.name, sources, missing, report, signal);
+  const rows = [...sources.keys()].map((diffId) => layers.find(diffId));
+  const size = rows.reduce((sum, row) => sum + (row?.unpackedSize ?? 0), 0);
+  return { config, diffIds, size, changed: missing.length > 0 };
+}
+
+/** An index has been chosen from already; a single image may still be for another machine than was asked for. */
+function checkPlatform(config: ImageConfig, asked: string | Platform | undefined, name: string): void {
+  const wanted = typeof asked === 'string' ? parsePlatform(asked) : asked;
+  if (config.os === 'linux' && (wanted === undefined || distance(wanted, config) !== undefined)) return;
+  const other = wanted ? formatPlatform(wanted) : 'linux';
+  throw new NotFoundError(
+    'PLATFORM_NOT_FOUND',
+    `image with reference ${name} was found but its platform (${formatPlatform(config)}) does not match ${other}`,
+  );
+}
+
+async function fetchLayers(
+  layers: Layers,
+  name: string,
+  sources: ReadonlyMap<string, SourceLayer>,
+  missing: readonly string[],
+  report: (diffId: string, phase: LayerProgress['phase'], bytes?: number) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await layers.sweep();
+  const failed = new AbortController();
+  const stop = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  const staged: StagedLayer[] = [];
+  const slots = new Slots(atOnce);
+  const work: Promise<{ staged: StagedLayer; row: LayerRow }>[] = [];
+  let failure: unknown;
+  const fail = (error: unknown): void => {
+    failure ??= error;
+    failed.abort();
+  };
+  try {
+    // In one order for every process, since locks are kept until the end: two pulls must not wait for each other.
+    for (const diffId of [...missing].sort()) {
+      const layer = await layers.stage(diffId, stop, () => report(diffId, 'waiting-other'));
+      if (!layer) {
+        report(diffId, 'exists');
+        continue;
+      }
+      staged.push(layer);
+      await slots.take();
+      if (stop.aborted) break;
+      const made = fetchLayer(layer, name, sources.get(diffId)!, stop, (bytes) => report(diffId, 'downloading', bytes));
+      made.catch(fail).finally(() => slots.give());
+      work.push(made);
+    }
+    const made = await Promise.all(work);
+    if (stop.aborted) throw new AbortedError();
+    await layers.publish(made);
+    for (const { row } of made) report(row.diffId, 'done', row.size);
+  } catch (error) {
+    fail(error);
+    await Promise.allSettled(work);
+    await layers.discard(staged);
+    throw failure;
+  }
+}
+
+async function fetchLayer(
+  staged: StagedLayer,
+  name: string,
+  source: SourceLayer,
+  signal: AbortSignal,
+  onBytes: (bytes: number) => void,
+): Promise<{ staged: StagedLayer; row: LayerRow }> {
+  const { diffId, path } = staged;
+  async function* counted(stop: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    let bytes = 0;
+    for await (const piece of source.open(stop)) {
+      yield piece;
+      bytes += piece.length;
+      onBytes(bytes);
+    }
+  }
+  try {
+    const { digest } = source;
+    const { size, unpackedSize } = await unpack(
+      { bytes: counted },
+      { into: path, mode: 'layer', digest, diffId, signal },
+    );
+    return { staged, row: { diffId, size, unpackedSize } };
+  } catch (error) {
+    throw named(error, `layer ${source.digest ?? diffId} of ${name}`);
+  }
+}
+
+/** An unpacker knows the bytes, not whose they are. */
+function named(error: unknown, what: string): unknown {
+  if (!(error instanceof KapselError) || error.message.includes('sha256:') || error.code === 'ABORTED') return error;
+  error.message = `${what}: ${error.message}`;
+  return error;
+}
+
+/** So many at a time. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(free: number) {
+    this.#free = free;
+  }
+
+  async take(): Promise<void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  give(): void {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#free++;
+  }
+}

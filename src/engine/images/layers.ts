@@ -1,0 +1,169 @@
+// The layers of the store: ROOT/layers/HEX, complete or not there.
+// What is being made is ROOT/layers/.HEX, under the lock ROOT/layers/.HEX.lock; one directory for both, since renaming a
+// directory into another needs the right to write to it, which a layer's root may deny to a user who is not root.
+
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Database, type LayerRow, syncFileSystem } from '../../native.ts';
+import { type Lock, lock, tryLock } from './locks.ts';
+import { removeTrees } from './worker.ts';
+
+/** A layer that only we may make. */
+export interface StagedLayer {
+  diffId: string;
+  /** An empty directory. */
+  path: string;
+  lock: Lock;
+}
+
+export class Layers {
+  readonly #directory: string;
+  readonly #database: Database;
+
+  constructor(root: string, database: Database) {
+    this.#directory = join(root, 'layers');
+    this.#database = database;
+    mkdirSync(this.#directory, { recursive: true, mode: 0o711 });
+  }
+
+  path(diffId: string): string {
+    return join(this.#directory, hex(diffId));
+  }
+
+  /** A layer that is recorded and there. */
+  find(diffId: string): LayerRow | undefined {
+    const row = this.#database.layer(diffId);
+    return row && existsSync(this.path(diffId)) ? row : undefined;
+  }
+
+  /** An empty directory for a layer under its lock, or undefined if by then another has made it. */
+  async stage(
+    diffId: string,
+    signal?: AbortSignal,
+    onWait: () => void = () => undefined,
+  ): Promise<StagedLayer | undefined> {
+    const path = this.#staging(hex(diffId));
+    const held = await lock(`${path}.lock`, signal, onWait);
+    try {
+      if (this.find(diffId)) {
+        held.release();
+        return undefined;
+      }
+      await this.#clear(path);
+      return { diffId, path, lock: held };
+    } catch (error) {
+      held.release();
+      throw error;
+    }
+  }
+
+  /** As `stage`, for a layer whose diffID is known only afterwards. */
+  async stageUnnamed(name: string): Promise<{ path: string; lock: Lock }> {
+    const path = this.#staging(name);
+    const held = tryLock(`${path}.lock`);
+    if (!held) throw new Error(`${name} is not unique`);
+    await this.#clear(path);
+    return { path, lock: held };
+  }
+
+  /** A tree that was filled before its diffID was known takes the place of the empty one. */
+  adopt(path: string, staged: StagedLayer): void {
+    rmdirSync(staged.path);
+    renameSync(path, staged.path);
+  }
+
+  /** Complete trees become layers: everything to the disk, then the names, then the rows. */
+  async publish(made: { staged: StagedLayer; row: LayerRow }[]): Promise<void> {
+    if (made.length === 0) return;
+    await syncFileSystem(this.#directory);
+    const replaced: string[] = [];
+    for (const { staged } of made) {
+      const path = this.path(staged.diffId);
+      if (existsSync(path)) {
+        // Without a row (we hold its lock): what a crash between the two left.
+        const aside = `${staged.path}.old`;
+        renameSync(path, aside);
+        replaced.push(aside);
+      }
+      renameSync(staged.path, path);
+    }
+    await syncDirectory(this.#directory);
+    for (const { staged, row } of made) {
+      this.#database.insertLayer(row);
+      staged.lock.release();
+    }
+    await removeTrees(replaced);
+  }
+
+  /** Removes half-made trees and lets go of their locks. */
+  async discard(staged: Iterable<{ path: string; lock: Lock }>): Promise<void> {
+    const all = [...staged];
+    try {
+      await removeTrees(all.map(({ path }) => path));
+    } finally {
+      for (const { lock: held } of all) held.release();
+    }
+  }
+
+  /** Removes the trees of layers that the database has forgotten; one that somebody makes anew is theirs. */
+  async remove(diffIds: readonly string[]): Promise<void> {
+    const doomed: { path: string; lock: Lock }[] = [];
+    for (const diffId of diffIds) {
+      const path = this.#staging(hex(diffId));
+      const held = tryLock(`${path}.lock`);
+      if (!held) continue;
+      if (this.#database.layer(diffId) || !existsSync(this.path(diffId))) {
+        held.release();
+        continue;
+      }
+      await removeTrees(existsSync(path) ? [path] : []);
+      renameSync(this.path(diffId), path);
+      doomed.push({ path, lock: held });
+    }
+    await this.discard(doomed);
+  }
+
+  /** Removes what processes that died had begun, or had not finished to remove. */
+  async sweep(): Promise<void> {
+    const entries = readdirSync(this.#directory);
+    const recorded = new Set(this.#database.layers().map(({ diffId }) => hex(diffId)));
+    const names = new Set(
+      entries.filter((name) => name.startsWith('.')).map((name) => name.slice(1).replace(/\.(lock|old)$/, '')),
+    );
+    const dead: { path: string; lock: Lock }[] = [];
+    for (const name of names) {
+      const path = this.#staging(name);
+      const held = tryLock(`${path}.lock`);
+      if (!held) continue;
+      dead.push({ path, lock: held });
+      if (existsSync(`${path}.old`)) await removeTrees([`${path}.old`]);
+    }
+    await this.discard(dead);
+    await this.remove(
+      entries.filter((name) => !name.startsWith('.') && !recorded.has(name)).map((name) => `sha256:${name}`),
+    );
+  }
+
+  #staging(name: string): string {
+    return join(this.#directory, `.${name}`);
+  }
+
+  async #clear(path: string): Promise<void> {
+    if (existsSync(path)) await removeTrees([path]);
+    mkdirSync(path, { mode: 0o755 });
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path);
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
+
+function hex(diffId: string): string {
+  return diffId.slice('sha256:'.length);
+}

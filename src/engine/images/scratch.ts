@@ -1,0 +1,37 @@
+// ROOT/tmp: directories that live as long as one piece of work, each under its own lock, and what the dead left of them.
+
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Lock, tryLock } from './locks.ts';
+import { removeTrees } from './worker.ts';
+
+/** Runs `work` with an empty directory that is gone afterwards, however it ends. */
+export async function withScratch<T>(root: string, work: (directory: string) => Promise<T>): Promise<T> {
+  const parent = join(root, 'tmp');
+  mkdirSync(parent, { recursive: true, mode: 0o700 });
+  await sweepScratch(parent);
+  const directory = join(parent, randomBytes(8).toString('hex'));
+  const held = tryLock(`${directory}.lock`);
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+    return await work(directory);
+  } finally {
+    await removeTrees([directory]).finally(() => held?.release());
+  }
+}
+
+async function sweepScratch(parent: string): Promise<void> {
+  const names = new Set(readdirSync(parent).map((name) => name.replace(/\.lock$/, '')));
+  const dead: { path: string; lock: Lock }[] = [];
+  for (const name of names) {
+    const path = join(parent, name);
+    const held = tryLock(`${path}.lock`);
+    if (held) dead.push({ path, lock: held });
+  }
+  try {
+    await removeTrees(dead.map(({ path }) => path));
+  } finally {
+    for (const { lock } of dead) lock.release();
+  }
+}

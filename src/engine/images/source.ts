@@ -1,0 +1,73 @@
+// Where images come from, as one small interface: a registry, an OCI layout, a `docker save` archive.
+// A source hands out promises (digests, sizes) and bytes; ingest.ts holds it to the promises.
+
+import type { Descriptor, Platform } from '../../registry/oci.ts';
+import type { Repository } from '../../registry/repository.ts';
+import { configLimit, verify } from '../../registry/manifest.ts';
+import { selectManifest } from '../../registry/select.ts';
+
+export interface SourceLayer {
+  /** Of the bytes that `open` gives; a `docker save` archive promises none. */
+  digest: string | undefined;
+  /** Bytes that `open` gives. */
+  size: number;
+  open: (signal: AbortSignal) => AsyncIterable<Uint8Array>;
+}
+
+export interface SourceImage {
+  /** As people call it, in errors. */
+  name: string;
+  /** Checked against its digest, which is the image's id. */
+  config: { digest: string; bytes: Buffer };
+  /** None in a `docker save` archive. */
+  manifest: { digest: string; bytes: Buffer } | undefined;
+  /** Lowest first, as many as the manifest has. */
+  layers: SourceLayer[];
+}
+
+export interface RegistryImage extends SourceImage {
+  /** What the reference pointed at: the manifest, or the index that it was chosen from. */
+  rootDigest: string;
+}
+
+/** The image for a platform out of a repository. */
+export async function fromRegistry(
+  repository: Repository,
+  name: string,
+  platform: Platform,
+  signal?: AbortSignal,
+): Promise<RegistryImage> {
+  const root = await repository.root(signal);
+  const document = await selectManifest(root, platform, (entry) => repository.manifest(entry, signal), name);
+  const { config, layers } = document.manifest;
+  return {
+    name,
+    rootDigest: root.digest,
+    manifest: document,
+    config: { digest: config.digest, bytes: await readConfig(config, name, repository.blob(config, signal)) },
+    layers: layers.map((layer) => ({
+      digest: layer.digest,
+      size: layer.size,
+      open: (stop) => repository.blob(layer, stop),
+    })),
+  };
+}
+
+/** The bytes of a config, small and what they were promised to be. */
+export async function readConfig(
+  descriptor: Descriptor,
+  name: string,
+  bytes: AsyncIterable<Uint8Array>,
+): Promise<Buffer> {
+  const what = `the config of ${name}`;
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  for await (const piece of bytes) {
+    size += piece.length;
+    if (size > Math.min(descriptor.size, configLimit)) break;
+    pieces.push(piece);
+  }
+  const whole = Buffer.concat(pieces);
+  verify(whole, descriptor, what);
+  return whole;
+}

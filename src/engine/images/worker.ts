@@ -1,0 +1,170 @@
+// Work that TypeScript must not do itself, done by `kapsel-runtime`: unpacking, removing, collecting the host's programs.
+// It starts the executable, feeds it, and turns what it says into values and errors; what to do with them is the caller's.
+
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+import { text } from 'node:stream/consumers';
+import { memfd, pipe, reap, runtimePath, spawn } from '../../native.ts';
+import { AbortedError, errorFrom, type Failure, KapselError } from '../errors.ts';
+
+/** What `unpack` answers. */
+export interface Unpacked {
+  digest: string;
+  size: number;
+  diffId: string;
+  unpackedSize: number;
+  entries: number;
+  mediaType: string;
+}
+
+/** A file of the host that a `host:` image is made of. */
+export interface HostSource {
+  path: string;
+  size: number;
+  /** `seconds.nanoseconds`. */
+  mtime: string;
+  inode: number;
+}
+
+/** Where a worker's input comes from: bytes as they arrive, or a descriptor that it reads itself and that is closed here. */
+export type Input = { bytes: (signal: AbortSignal) => AsyncIterable<Uint8Array> } | { fd: number };
+
+export interface UnpackOptions {
+  into: string;
+  mode: 'layer' | 'archive';
+  digest?: string | undefined;
+  diffId?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** A tar becomes a tree. Rejects with the input's failure where that came first, else with the worker's. */
+export async function unpack(input: Input, { into, mode, digest, diffId, signal }: UnpackOptions): Promise<Unpacked> {
+  const args = ['unpack', '--into', into, '--mode', mode];
+  if (digest !== undefined) args.push('--digest', digest);
+  if (diffId !== undefined) args.push('--diff-id', diffId);
+  return JSON.parse(await run(args, { input, signal })) as Unpacked;
+}
+
+/** Removes trees, whatever is in them and whoever owns it; what is not there is no error. */
+export async function removeTrees(paths: string[]): Promise<void> {
+  if (paths.length > 0) await run(['reap'], { document: { remove: paths } });
+}
+
+export async function hostSources(programs: string[], path: string): Promise<HostSource[]> {
+  return JSON.parse(await run(['host', '--list', ...programs], { env: { PATH: path } })) as HostSource[];
+}
+
+/** The host's programs become a tree without passing through this process. */
+export async function unpackHost(programs: string[], path: string, options: UnpackOptions): Promise<Unpacked> {
+  const [read, write] = pipe();
+  const collecting = run(['host', ...programs], { env: { PATH: path }, output: write, signal: options.signal });
+  const [collected, unpacked] = await Promise.allSettled([collecting, unpack({ fd: read }, options)]);
+  if (collected.status === 'rejected') throw collected.reason;
+  if (unpacked.status === 'rejected') throw unpacked.reason;
+  return unpacked.value;
+}
+
+interface RunOptions {
+  input?: Input;
+  /** On fd 3. */
+  document?: object;
+  env?: Record<string, string>;
+  /** Instead of being read here; closed here. */
+  output?: number;
+  signal?: AbortSignal | undefined;
+}
+
+/** Runs the executable to its end and gives back what it wrote. */
+async function run(args: string[], { input, document, env = {}, output, signal }: RunOptions): Promise<string> {
+  const theirs: number[] = [];
+  const mine: number[] = [];
+  const give = (fd: number): number => {
+    theirs.push(fd);
+    return fd;
+  };
+  const listen = (): { fd: number; stream: () => Socket } => {
+    const [read, write] = pipe();
+    mine.push(read);
+    return { fd: give(write), stream: () => new Socket({ fd: read, readable: true, writable: false }) };
+  };
+  const talk = (): { fd: number; stream: () => Socket } => {
+    const [read, write] = pipe();
+    mine.push(write);
+    return { fd: give(read), stream: () => new Socket({ fd: write, readable: false, writable: true }) };
+  };
+  try {
+    if (input && 'fd' in input) give(input.fd);
+    if (output !== undefined) give(output);
+    if (signal?.aborted) throw new AbortedError();
+    const stdin = input && 'bytes' in input ? talk() : undefined;
+    const stdout = output === undefined ? listen() : undefined;
+    const stderr = listen();
+    const fds = [stdin?.fd ?? (input && 'fd' in input ? input.fd : null), stdout?.fd ?? output ?? null, stderr.fd];
+    if (document) fds.push(give(memfd(JSON.stringify(document))));
+    const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    const pid = spawn({ path: runtimePath(), argv: ['kapsel-runtime', ...args], env: lines, fds });
+    mine.length = 0;
+    return attend(pid, args[0]!, {
+      ...(stdin && input && 'bytes' in input && { feed: { bytes: input.bytes, pipe: stdin.stream() } }),
+      stdout: stdout?.stream(),
+      stderr: stderr.stream(),
+      signal,
+    });
+  } finally {
+    for (const fd of [...theirs, ...mine]) closeSync(fd);
+  }
+}
+
+interface Attended {
+  feed?: { bytes: (signal: AbortSignal) => AsyncIterable<Uint8Array>; pipe: Socket };
+  stdout: Socket | undefined;
+  stderr: Socket;
+  signal: AbortSignal | undefined;
+}
+
+async function attend(pid: number, verb: string, { feed, stdout, stderr, signal }: Attended): Promise<string> {
+  let over = false;
+  const kill = (): void => {
+    if (!over) process.kill(pid, 'SIGKILL');
+  };
+  signal?.addEventListener('abort', kill);
+  const gone = new AbortController();
+  // Its streams end with it. Only then is it waited for: the wait takes a thread that a resolver may need.
+  const said = Promise.all([stdout ? text(stdout) : '', text(stderr)]).finally(() => gone.abort());
+  let failure: unknown;
+  if (feed) {
+    const stop = signal ? AbortSignal.any([signal, gone.signal]) : gone.signal;
+    try {
+      await pipeline(feed.bytes(stop), feed.pipe);
+    } catch (error) {
+      // A broken pipe, and whatever follows the worker's end, is for the worker to explain.
+      if (!gone.signal.aborted && (error as NodeJS.ErrnoException).code !== 'EPIPE') {
+        failure = error;
+        kill();
+      }
+    }
+  }
+  const [written, complaint] = await said;
+  over = true;
+  signal?.removeEventListener('abort', kill);
+  const { exitCode, signal: killer } = await reap(pid);
+  if (signal?.aborted) throw new AbortedError();
+  if (failure !== undefined) throw failure;
+  if (exitCode === 0) return written;
+  throw workerError(verb, complaint, killer);
+}
+
+function workerError(verb: string, complaint: string, killer: number | null): KapselError {
+  try {
+    const failure = JSON.parse(complaint.trim().split('\n').at(-1)!) as Failure;
+    if (typeof failure.code === 'string' && typeof failure.message === 'string') return errorFrom(failure);
+  } catch {
+    // It died without a word of its own.
+  }
+  const how = killer === null ? complaint.trim().split('\n')[0] || 'no reason given' : `signal ${killer}`;
+  return new KapselError(
+    'WORKER_FAILED',
+    `kapsel-runtime ${verb} ended: ${how}${killer === 9 ? ' (out of memory?)' : ''}`,
+  );
+}
