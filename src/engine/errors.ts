@@ -33,7 +33,9 @@ export class KapselError extends Error {
   readonly errno: number | undefined;
 
   constructor(code: string, message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    // Text of the user's, or of a registry's, in a message must not make lines of its own, nor steer a terminal.
+    const line = message.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1));
+    super(line, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = new.target.name;
     this.code = code;
     this.exitCode = details.exitCode ?? 1;
@@ -76,8 +78,8 @@ export class StorageError extends KapselError {}
 
 /** The caller's AbortSignal fired, or the command was interrupted. */
 export class AbortedError extends KapselError {
-  constructor(message = "the operation was aborted", details: ErrorDetails = {}) {
-    super("ABORTED", message, { exitCode: 130, ...details });
+  constructor(message = 'the operation was aborted', details: ErrorDetails = {}) {
+    super('ABORTED', message, { exitCode: 130, ...details });
   }
 }
 
@@ -110,7 +112,7 @@ function familyOf(code: string): Family {
   for (const [suffix, family] of Object.entries(BY_SUFFIX)) {
     if (code === suffix || code.endsWith(`_${suffix}`)) return family;
   }
-  return BY_PREFIX[code.split("_", 1)[0] ?? ""] ?? KapselError;
+  return BY_PREFIX[code.split('_', 1)[0] ?? ''] ?? KapselError;
 }
 
 /** A failure of the addon or of the executable's workers as the class its code names. */

@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// Whoever tests a lock holds it shared for some microseconds: how long that is not taken for being held.
-const TESTERS: Duration = Duration::from_millis(200);
+/// Whoever tests a lock holds it shared for some microseconds: patience enough not to take that for being held.
+pub(crate) const TESTERS: Duration = Duration::from_millis(200);
 
 /// Makes the file at `path`, and its directory (0700), where they are missing, and locks it exclusively. The
-/// descriptor is close-on-exec. `LOCK_IN_USE` where another process holds it.
-pub fn lock_exclusive(path: &Path) -> Result<File> {
+/// descriptor is close-on-exec. `LOCK_IN_USE` where another process holds it for longer than `patience`.
+pub fn lock_exclusive(path: &Path, patience: Duration) -> Result<File> {
     let since = Instant::now();
     loop {
         match try_lock(path) {
             Ok(Attempt::Locked(file)) => return Ok(file),
             Ok(Attempt::Moved) => {}
-            Ok(Attempt::Held) if since.elapsed() > TESTERS => {
+            Ok(Attempt::Held) if since.elapsed() >= patience => {
                 return Err(Error::new(
                     "LOCK_IN_USE",
                     format!("{} is locked by another process", path.display()),

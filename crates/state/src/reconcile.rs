@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::containers::{by_id, one, record_exit, select};
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::lock::{is_free, lock_exclusive, remove_run_directory};
+use crate::lock::{TESTERS, is_free, lock_exclusive, remove_run_directory};
 use crate::rows::{Container, Exit, Reconciled, Status};
 
 /// A program whose monitor was killed was killed with it: 128 + SIGKILL.
@@ -74,7 +74,7 @@ impl Database {
             return Ok(());
         }
         // Whoever makes a container inserts its row under this lock: with it held and no row, nobody is making one.
-        let _lock = match lock_exclusive(&directory.join("lock")) {
+        let _lock = match lock_exclusive(&directory.join("lock"), TESTERS) {
             Err(error) if error.code == "LOCK_IN_USE" => return Ok(()),
             other => other?,
         };

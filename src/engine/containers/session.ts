@@ -1,7 +1,7 @@
 // Programs whose streams are this process's own descriptors: the fast path of `kapsel run`, `exec`, `attach`. The monitor
 // reads and writes the descriptors itself; only a terminal's input passes through here, to be searched for the detach keys.
 
-import { close, pipe, pump, send, type MonitorEvent } from '../../native.ts';
+import { close, pipe, pump, send, type PumpEnd } from '../../native.ts';
 import { type KapselError, startErrorFrom } from '../errors.ts';
 import { exitStatus, isOfExec, MonitorLostError } from './exit.ts';
 import type { StreamRequest } from './monitor.ts';
@@ -66,7 +66,7 @@ export function openSession(connection: number, joined: Joined, stdio: Stdio, wi
       connection,
       terminal: joined.input !== undefined,
       ...(joined.input === undefined ? {} : { stdin: joined.input, input: stdio.stdin! }),
-      ...(stdio.detachKeys === undefined ? {} : { detachKeys: keyNames(stdio.detachKeys) }),
+      ...(stdio.detachKeys === undefined ? {} : { detachKeys: stdio.detachKeys }),
     },
     (event) => {
       if (event.event !== 'started' || isOfExec(event) !== joined.exec) return;
@@ -87,7 +87,7 @@ export function openSession(connection: number, joined: Joined, stdio: Stdio, wi
   };
 }
 
-async function settle(event: Exclude<MonitorEvent, { event: 'started' }>, witness: Witness): Promise<ExitStatus> {
+async function settle(event: PumpEnd, witness: Witness): Promise<ExitStatus> {
   switch (event.event) {
     case 'exited':
       return witness.ended(exitStatus(event));
@@ -96,13 +96,8 @@ async function settle(event: Exclude<MonitorEvent, { event: 'started' }>, witnes
     case 'lost':
       return witness.failed(new MonitorLostError());
     case 'detached':
+    case 'closed':
+    case 'ended':
       return { exitCode: 0, oomKilled: false, finishedAt: '', detached: true };
   }
-}
-
-/** Bytes in Docker's notation: `ctrl-p,ctrl-q`. */
-function keyNames(keys: Uint8Array): string {
-  return [...keys]
-    .map((key) => (key < 32 ? `ctrl-${String.fromCharCode(key + 64).toLowerCase()}` : String.fromCharCode(key)))
-    .join(',');
 }
