@@ -25,7 +25,7 @@ export async function main(argv: readonly string[], environment: NodeJS.ProcessE
     const invocation = parse(command, globals.version ? [] : verb.rest);
     if (invocation.help) {
       const { help } = await import('./oclif.ts');
-      return await help([command.name]);
+      return await help(command.name.split(' '));
     }
     return await runCommand(command, invocation, globals);
   } catch (error) {

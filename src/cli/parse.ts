@@ -71,7 +71,7 @@ export function parseFlags(
       if (name === '' || name.startsWith('-')) throw fail(`bad flag syntax: ${word}`);
       const found = findLong(command.flags, name);
       if (!found) {
-        if (name === 'help') return { values, args, help: true };
+        if (name === 'help') return { values, args: [...args, ...argv.slice(index)], help: true };
         throw fail(`unknown flag: --${name}`);
       }
       if (equals >= 0) set(found.name, found.flag, word.slice(equals + 1));
@@ -88,7 +88,7 @@ export function parseFlags(
       rest = rest.slice(1);
       const found = findShort(command.flags, short);
       if (!found) {
-        if (short === 'h') return { values, args, help: true };
+        if (short === 'h') return { values, args: [...args, ...argv.slice(index)], help: true };
         throw fail(`unknown shorthand flag: '${short}' in ${word}`);
       }
       if (rest.startsWith('=')) {

@@ -57,7 +57,7 @@ function compile(source: string) {
   try {
     return compileTemplate(source);
   } catch (error) {
-    throw new Failure(messageOf(error), 64);
+    throw new Failure(messageOf(error));
   }
 }
 
@@ -65,7 +65,7 @@ function render(template: (data: unknown) => string, value: unknown): string {
   try {
     return template(value);
   } catch (error) {
-    throw new Failure(messageOf(error), 1);
+    throw new Failure(messageOf(error));
   }
 }
 
