@@ -4,6 +4,9 @@
 //! Failures cross as values ([`outcome`]), rows as JSON, descriptors as numbers that are the caller's to close.
 //! What waits for long does so on a thread of this crate's, never on one of libuv's four.
 
+// napi registers its exports outside of test builds only.
+#![cfg_attr(test, allow(dead_code))]
+
 mod connection;
 mod database;
 mod descriptors;

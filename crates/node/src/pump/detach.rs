@@ -40,36 +40,3 @@ impl DetachKeys {
         false
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::DetachKeys;
-
-    fn scan(keys: &[u8], pieces: &[&[u8]]) -> (Vec<u8>, bool) {
-        let mut scanner = DetachKeys::new(Some(keys)).unwrap();
-        let mut passed = Vec::new();
-        let detached = pieces.iter().any(|piece| scanner.scan(piece, &mut passed));
-        (passed, detached)
-    }
-
-    #[test]
-    fn the_sequence_detaches_wherever_it_is_cut() {
-        assert_eq!(scan(&[16, 17], &[b"ls\n\x10\x11rest"]), (b"ls\n".to_vec(), true));
-        assert_eq!(scan(&[16, 17], &[b"\x10", b"\x11"]), (vec![], true));
-        assert_eq!(scan(b"q", &[b"abq"]), (b"ab".to_vec(), true));
-    }
-
-    #[test]
-    fn a_false_beginning_reaches_the_program() {
-        assert_eq!(scan(&[16, 17], &[b"\x10a\x11"]), (b"\x10a\x11".to_vec(), false));
-        assert_eq!(scan(&[16, 17], &[b"\x10", b"\x10", b"\x11"]), (b"\x10".to_vec(), true));
-        assert_eq!(scan(b"aab", &[b"aaab"]), (b"a".to_vec(), true));
-        assert_eq!(scan(b"abac", &[b"ababac"]), (b"ab".to_vec(), true));
-    }
-
-    #[test]
-    fn no_keys_detach_nothing() {
-        assert!(DetachKeys::new(Some(b"")).is_none());
-        assert!(DetachKeys::new(None).is_some());
-    }
-}

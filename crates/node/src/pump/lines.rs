@@ -44,27 +44,3 @@ pub fn is_last(line: &str) -> bool {
     }
     serde_json::from_str::<Head<'_>>(line).is_ok_and(|head| matches!(head.event, Some("exited" | "failed")))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{Lines, is_last};
-
-    #[test]
-    fn lines_come_whole_however_they_are_cut() {
-        let mut lines = Lines::default();
-        let mut got = Vec::new();
-        for piece in [&b"on"[..], b"e\ntw", b"o\n\nthree", b"\n"] {
-            lines.take(piece, &mut |line| got.push(line.to_owned()));
-        }
-        assert_eq!(got, ["one", "two", "", "three"]);
-    }
-
-    #[test]
-    fn only_the_ends_are_last() {
-        assert!(is_last(r#"{"event":"exited","exitCode":0}"#));
-        assert!(is_last(r#"{"event":"failed","exitCode":127,"message":"a \"b\""}"#));
-        assert!(!is_last(r#"{"event":"started","pid":1}"#));
-        assert!(!is_last(r#"{"reply":"ok"}"#));
-        assert!(!is_last("exited"));
-    }
-}
