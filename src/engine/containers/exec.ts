@@ -22,16 +22,14 @@ export function execRequest(settings: Settings, options: ExecOptions, detach = f
     throw new InvalidArgumentError('COMMAND_INVALID', 'a word of the command holds a NUL');
   }
   const tty = options.tty ?? false;
-  const { columns, rows, ...rest } = settings;
-  const size =
-    options.columns !== undefined && options.rows !== undefined ? { columns: options.columns, rows: options.rows } : {};
   return {
     request: 'exec',
     process: ociProcess(
       {
-        ...rest,
-        ...size,
+        ...settings,
         tty,
+        columns: options.columns,
+        rows: options.rows,
         env: environment(settings, options, tty),
         workdir: options.workdir ?? settings.workdir,
         capabilities: options.privileged ? capabilities([], [], true) : settings.capabilities,

@@ -130,7 +130,7 @@ export function ociProcess(settings: Settings, args: readonly string[]): OciProc
 export const forEver = 2 ** 32 - 1;
 
 /** RLIM_INFINITY is 2^64 − 1, which a JSON number of ours cannot be: see `encode`. */
-const infinity = 18_446_744_073_709_551_615;
+const infinity = 2 ** 64;
 
 function unlimited(limit: number): number {
   return limit === -1 ? infinity : limit;

@@ -22,8 +22,7 @@ export interface StreamRequest {
   closing: readonly number[];
 }
 
-/** Takes the lock's descriptor over: from here on the monitor holds it. The first request is carried out before the program
- * starts, so that no output is lost. */
+/** The first request is carried out before the program starts, so that no output is lost. All descriptors stay the caller's. */
 export function spawnMonitor(document: string, lock: number, first: StreamRequest | undefined): Monitor {
   const [ours, theirs] = socketpair();
   const launch = memfd(document);
@@ -43,17 +42,16 @@ export function spawnMonitor(document: string, lock: number, first: StreamReques
     close(complaints);
     throw error;
   } finally {
-    for (const fd of [theirs, launch, lock, ...(first?.closing ?? [])]) close(fd);
+    for (const fd of [theirs, launch]) close(fd);
   }
 }
 
 /** The executable needs PATH to find newuidmap, and passes nothing of it on to a container. */
 export function runtimeEnvironment(): string[] {
-  const passed = ['PATH', 'KAPSEL_TRACE'].flatMap((name) => {
+  return ['PATH', 'KAPSEL_TRACE'].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [`${name}=${value}`];
   });
-  return passed;
 }
 
 /** What a monitor that went away at once has to say for itself, if anything. */

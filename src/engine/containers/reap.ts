@@ -1,12 +1,18 @@
 // Cleaning up after what is dead: trees and cgroups go by `kapsel-runtime reap`, which as an ordinary user may remove what
-// only its user namespace owns; run directories, the engine's own, go here. And reconciliation, which finds them.
+// only its user namespace owns. And reconciliation, which finds the dead.
 
-import { rmSync } from 'node:fs';
-
-import { close, memfd, reap as waitFor, runtimePath, spawn } from '../../native.ts';
-import type { ContainerRow } from '../../native.ts';
+import {
+  close,
+  lockExclusive,
+  memfd,
+  reap as waitFor,
+  removeRunDirectory,
+  runtimePath,
+  spawn,
+  type ContainerRow,
+} from '../../native.ts';
 import type { Engine } from '../engine.ts';
-import { KapselError, NotFoundError } from '../errors.ts';
+import { ConflictError, KapselError, NotFoundError } from '../errors.ts';
 import { complaintOf, runtimeEnvironment } from './monitor.ts';
 import { containerPaths } from './paths.ts';
 import type { Settings } from './settings.ts';
@@ -40,7 +46,10 @@ export function anonymousVolumes(settings: Settings): string[] {
   return settings.mounts.flatMap((mount) => (mount.type === 'volume' && mount.anonymous ? [mount.source] : []));
 }
 
-/** Removes everything a container that is not alive had, its row last: whoever is killed meanwhile can begin again. */
+/**
+ * Removes everything a container that is not alive had, its row last: whoever is killed meanwhile can begin again.
+ * The caller holds its lock, so that nobody starts it.
+ */
 export async function removeRemains(engine: Engine, row: ContainerRow, volumes: boolean): Promise<void> {
   const settings = row.document as Settings;
   const paths = containerPaths(engine.root, engine.runRoot, row.id);
@@ -57,26 +66,43 @@ export async function forget(engine: Engine, id: string, volumes: readonly strin
   await engine.images.discardLayers(layers);
 }
 
-export function removeRunDirectory(runDirectory: string): void {
-  rmSync(runDirectory, { recursive: true, force: true });
+/** Long enough for those who only test a lock; whoever holds it for longer does what we would. */
+const patience = 20;
+
+/** Does the work with a container's lock held, or nothing where somebody else has it: it lives, or is being cleaned. */
+export async function whileDead(lockPath: string, work: () => Promise<void>): Promise<void> {
+  let lock: number;
+  try {
+    lock = lockExclusive(lockPath, patience);
+  } catch (error) {
+    if (error instanceof ConflictError) return;
+    throw error;
+  }
+  try {
+    await work();
+  } finally {
+    close(lock);
+  }
 }
 
 /** Brings the database to the truth, and cleans what the dead have left. */
 export async function reconcile(engine: Engine): Promise<void> {
   const { died, remove, strays } = engine.database.reconcile(engine.runRoot);
   if (died.length + remove.length + strays.length === 0) return;
+  const pathsOf = (id: string) => containerPaths(engine.root, engine.runRoot, id);
   const vanishing = new Set(remove.map((row) => row.id));
   const tasks = [
-    ...remove.map((row) => () => removeRemains(engine, row, true)),
+    ...remove.map((row) => () => whileDead(pathsOf(row.id).lock, () => removeRemains(engine, row, true))),
     ...died
       .filter((row) => !vanishing.has(row.id))
-      .map((row) => async () => {
-        await reap(`${(row.document as Settings).cgroupParent}/${row.id}`, []);
-        removeRunDirectory(containerPaths(engine.root, engine.runRoot, row.id).runDirectory);
-      }),
-    ...strays.map(
-      (id) => () => reap(`${engine.cgroupParent}/${id}`, [containerPaths(engine.root, engine.runRoot, id).directory]),
-    ),
+      .map(
+        (row) => () =>
+          whileDead(pathsOf(row.id).lock, async () => {
+            await reap(`${(row.document as Settings).cgroupParent}/${row.id}`, []);
+            removeRunDirectory(pathsOf(row.id).runDirectory);
+          }),
+      ),
+    ...strays.map((id) => () => reap(`${engine.cgroupParent}/${id}`, [pathsOf(id).directory])),
   ];
   // A few at a time: after a crash there may be hundreds.
   const workers = Array.from({ length: Math.min(4, tasks.length) }, async () => {

@@ -31,8 +31,8 @@ export interface Settings {
   groupAdd: readonly string[];
   interactive: boolean;
   tty: boolean;
-  columns?: number;
-  rows?: number;
+  columns?: number | undefined;
+  rows?: number | undefined;
   hostname: string;
   domainname: string;
   rm: boolean;

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 
-import { close, lockExclusive, now, reap as waitFor, type Exit } from '../../native.ts';
+import { close, lockExclusive, now, reap as waitFor, removeRunDirectory, type Exit } from '../../native.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, type KapselError } from '../errors.ts';
 import { deviceAccess } from './devices.ts';
@@ -14,7 +14,7 @@ import { complaintOf, spawnMonitor, type StreamRequest } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
 import { containerPaths, type Paths } from './paths.ts';
 import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
-import { anonymousVolumes, forget, reap, removeRunDirectory } from './reap.ts';
+import { anonymousVolumes, forget, reap, removeRemains, whileDead } from './reap.ts';
 import type { ExitStatus } from './options.ts';
 import type { Witness } from './session.ts';
 import type { Settings } from './settings.ts';
@@ -58,7 +58,6 @@ export class Life implements Witness {
 
   /** Whatever fails here leaves the row as ended, or, with --rm, nothing. */
   static async begin(engine: Engine, claim: Claim, first?: StreamRequest): Promise<Life> {
-    let lockHeld = true;
     try {
       const { id, paths, settings, layers } = claim;
       prepareDirectories(paths);
@@ -67,15 +66,13 @@ export class Life implements Witness {
       engine.volumes.prepare(settings);
       const devices = deviceAccess(settings.devices, settings.privileged);
       const document = encode(launch(id, settings, paths, layers, ground(settings, devices)));
-      lockHeld = false;
       return new Life(engine, claim, spawnMonitor(document, claim.lock, first));
     } catch (error) {
-      if (lockHeld) {
-        close(claim.lock);
-        for (const fd of first?.closing ?? []) close(fd);
-      }
       await abandon(engine, claim, error as KapselError);
       throw error;
+    } finally {
+      // By now the monitor has its own of each, or nobody needs them.
+      for (const fd of [claim.lock, ...(first?.closing ?? [])]) close(fd);
     }
   }
 
@@ -113,44 +110,31 @@ export class Life implements Witness {
     this.#collect();
     const { id, paths, settings } = this.#claim;
     const { database } = this.#engine;
-    if (settings.rm) {
-      const volumes = anonymousVolumes(settings);
+    // With --rm the monitor has removed the lock with all else. Without, somebody may have started the container again
+    // since: then its row and its run directory are about another life.
+    if (settings.rm && !existsSync(paths.directory)) {
       database.exited(id, exit);
-      removeRunDirectory(paths.runDirectory);
-      if (existsSync(paths.directory)) await reap(undefined, [paths.directory, ...volumes.map(paths.volume)]);
-      await forget(this.#engine, id, volumes);
+      await forget(this.#engine, id, anonymousVolumes(settings));
       return;
     }
-    // If somebody has started it again since, its row and its run directory are about another life.
-    const lock = lockIfFree(paths.lock);
-    if (lock === undefined) return;
-    try {
+    await whileDead(paths.lock, async () => {
       database.exited(id, exit);
-      removeRunDirectory(paths.runDirectory);
-    } finally {
-      close(lock);
-    }
+      if (settings.rm) await removeRemains(this.#engine, database.container(id), true);
+      else removeRunDirectory(paths.runDirectory);
+    });
   }
 
   /** A monitor that was killed has cleaned nothing. */
   async #cleanUp(): Promise<void> {
     await waitFor(this.#pid);
     this.#collected = true;
-    await reap(`${this.#claim.settings.cgroupParent}/${this.#claim.id}`, []);
+    const { id, paths, settings } = this.#claim;
+    await whileDead(paths.lock, () => reap(`${settings.cgroupParent}/${id}`, []));
   }
 
   /** The monitor is this process's child: its exit is taken, so that no zombie stays. */
   #collect(): void {
     if (!this.#collected) void waitFor(this.#pid).catch(() => {});
-  }
-}
-
-function lockIfFree(path: string): number | undefined {
-  try {
-    return lockExclusive(path);
-  } catch (error) {
-    if (error instanceof ConflictError) return undefined;
-    throw error;
   }
 }
 
@@ -163,14 +147,9 @@ function lastWords(path: string): ExitStatus {
   }
 }
 
-/** Nothing was started: the row says why, or goes with everything else. */
+/** Nothing was started: the row says why, or goes with everything else. The lock is still held. */
 async function abandon(engine: Engine, { id, settings, paths }: Claim, error: KapselError): Promise<void> {
   engine.database.exited(id, { exitCode: error.exitCode ?? 125, error: error.message });
-  if (settings.rm) {
-    await reap(undefined, [paths.directory, ...anonymousVolumes(settings).map(paths.volume)]);
-    removeRunDirectory(paths.runDirectory);
-    await forget(engine, id, anonymousVolumes(settings));
-  } else {
-    removeRunDirectory(paths.runDirectory);
-  }
+  if (settings.rm) await removeRemains(engine, engine.database.container(id), true);
+  else removeRunDirectory(paths.runDirectory);
 }

@@ -130,10 +130,11 @@ export function parseTmpfs(text: string): TmpfsMount {
   return checkMount(mount, text) as TmpfsMount;
 }
 
-const tmpfsFlags = new Set([
-  ...['ro', 'rw', 'exec', 'noexec', 'suid', 'nosuid', 'dev', 'nodev', 'sync', 'async', 'dirsync', 'atime', 'noatime'],
-  ...['diratime', 'nodiratime', 'relatime', 'norelatime', 'strictatime', 'nostrictatime'],
-]);
+const tmpfsFlags = new Set(
+  'ro rw exec noexec suid nosuid dev nodev sync async dirsync atime noatime diratime nodiratime relatime norelatime strictatime nostrictatime'.split(
+    ' ',
+  ),
+);
 const tmpfsParameter =
   /^(size=\d+%|nr_blocks=\d+[kmg]?|nr_inodes=\d+[kmg]?|uid=\d+|gid=\d+|huge=(never|always|within_size|advise))$/i;
 
