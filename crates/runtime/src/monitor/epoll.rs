@@ -68,6 +68,8 @@ impl Token {
 pub const READ: u32 = libc::EPOLLIN as u32;
 /// Writable, or an error.
 pub const WRITE: u32 = libc::EPOLLOUT as u32;
+/// An error only: of a pipe, that nobody reads it any more.
+pub const BROKEN: u32 = libc::EPOLLERR as u32;
 
 /// The epoll instance; what is watched shares it.
 #[derive(Debug, Clone)]

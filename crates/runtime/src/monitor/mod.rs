@@ -172,21 +172,22 @@ impl Monitor {
                 Ok(events) => events,
                 Err(error) => return Err(Error::io("cannot wait for events", &error)),
             };
-            for (token, _) in events {
-                self.dispatch(token);
+            for (token, bits) in events {
+                self.dispatch(token, bits);
             }
             self.kill_the_late();
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn dispatch(&mut self, token: Token) {
+    fn dispatch(&mut self, token: Token, bits: u32) {
         match token {
             Token::Listener => self.on_listener(),
             Token::Signals => self.on_signals(),
             Token::Start(id) => self.on_start(id),
             Token::Exit(id) => self.on_exit(id),
             Token::Output(id, part) => self.on_output(id, part),
+            Token::Input(id) if bits & epoll::BROKEN != 0 => self.close_input(id),
             Token::Input(id) => self.on_input(id),
             Token::Connection(id) => self.on_connection(id),
             Token::Source(id) => self.on_source(id),

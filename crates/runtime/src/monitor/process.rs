@@ -127,9 +127,14 @@ impl Input {
         Ok(())
     }
 
-    /// Whether to be told when it takes more.
-    pub fn watch(&mut self, wanted: bool) -> io::Result<()> {
-        self.fd.set(if wanted { epoll::WRITE } else { 0 })
+    /// Whether to be told when it takes more. That nobody reads a pipe is told in any case; a terminal without a slave
+    /// would tell it for ever.
+    pub fn watch(&mut self, wanted: bool, terminal: bool) -> io::Result<()> {
+        self.fd.set(match (wanted, terminal) {
+            (true, _) => epoll::WRITE,
+            (false, true) => 0,
+            (false, false) => epoll::BROKEN,
+        })
     }
 }
 

@@ -131,8 +131,8 @@ impl Monitor {
             Ok(0) => true,
             Ok(count) => {
                 if input.push(&self.buffer[..count]).is_err() {
-                    self.close_input(id);
-                    return;
+                    let process = client.process;
+                    return self.close_input(process);
                 }
                 false
             }
@@ -155,10 +155,7 @@ impl Monitor {
             return;
         };
         if input.drain().is_err() {
-            if let Some(process) = self.processes.get_mut(&id) {
-                process.input = None;
-            }
-            return;
+            return self.close_input(id);
         }
         if input.is_empty() {
             // Files are always ready, and nobody else will tell.
@@ -180,6 +177,7 @@ impl Monitor {
     /// otherwise, and also where a file has more for it.
     pub fn pace_input(&mut self, id: u32) {
         let Some(process) = self.processes.get_mut(&id) else { return };
+        let terminal = process.has_terminal();
         let Some(input) = &mut process.input else { return };
         if input.is_done() {
             process.input = None;
@@ -194,17 +192,18 @@ impl Monitor {
                 client.source = None;
             }
         }
-        if input.watch(!empty || files).is_err() {
+        if input.watch(!empty || files, terminal).is_err() {
             process.input = None;
         }
     }
 
-    /// Nobody reads the process's stdin: the client's is not read any more.
-    fn close_input(&mut self, client: u32) {
-        let Some(client) = self.clients.get_mut(&client) else { return };
-        client.source = None;
-        if let Some(process) = self.processes.get_mut(&client.process) {
+    /// Nobody reads a process's stdin: the clients' are closed, so that whoever writes there knows too.
+    pub fn close_input(&mut self, id: u32) {
+        if let Some(process) = self.processes.get_mut(&id) {
             process.input = None;
+        }
+        for client in self.clients.values_mut().filter(|client| client.process == id) {
+            client.source = None;
         }
     }
 }

@@ -1,0 +1,100 @@
+//! CVE-2019-5736: from inside a container, the executable's own file on the host cannot be written.
+
+use std::fs;
+use std::io::Write;
+
+use serde_json::json;
+
+use crate::harness::*;
+
+/// Opens the file of a process that runs our executable, waits until it has ended (writing it is ETXTBSY before), and writes.
+const ATTACK: &str = r#"
+    until test -e /victim; do sleep 0.02; done
+    read pid < /victim
+    exec 3< /proc/$pid/exe || exit 50
+    echo open > /opened
+    while test -d /proc/$pid; do sleep 0.02; done
+    echo owned 2>/tmp/why > /proc/self/fd/3 && exit 66
+    cat /tmp/why >&2
+    exit 5
+"#;
+
+fn attack(world: World, program: &str) {
+    let before = fs::read(executable()).unwrap();
+    let (mut container, streams) = world.start();
+    container.client.started();
+    let mut client = container.connect();
+    client.started();
+    let mut process = shell("");
+    // A verb that waits for its stdin.
+    process["args"] = json!([program, "unpack", "--into", "/tmp"]);
+    let victim = client.with_streams(json!({"request": "exec", "process": process}));
+    let pid = client.started();
+    let inside = pid_inside(pid);
+    let upper = container.world.path("container/upper");
+    let mut file = fs::File::create(upper.join("victim")).unwrap();
+    writeln!(file, "{inside}").unwrap();
+    let opened = upper.join("opened");
+    until("the attack", || {
+        (opened.exists() || container.monitor.try_wait().unwrap().is_some()).then_some(())
+    });
+    drop(victim.stdin);
+    let event = container.client.end();
+    container.wait();
+    assert!(fs::read(executable()).unwrap() == before, "the executable has been overwritten");
+    let stderr = String::from_utf8(streams.stderr.join().unwrap()).unwrap();
+    assert_eq!(event["exitCode"], 5, "{stderr}");
+    assert!(stderr.contains("Read-only file system"), "{stderr}");
+}
+
+/// A process's id in its own PID namespace.
+fn pid_inside(pid: i32) -> i32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("NSpid:")).unwrap();
+    line.rsplit('\t').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn executing_our_own_file_gives_no_way_to_write_it() {
+    attack(World::new(ATTACK), "/proc/self/exe");
+}
+
+#[test]
+fn a_script_whose_interpreter_is_our_own_file_gives_no_way_either() {
+    let world = World::new(ATTACK);
+    let script = world.path("lower/bin/trap-script");
+    fs::write(&script, "#!/proc/self/exe\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // The kernel runs `/proc/self/exe SCRIPT unpack …`, which says how it is used; it must not be writable while it does.
+    let before = fs::read(executable()).unwrap();
+    let attacker = r#"
+        while true; do
+            for process in /proc/[0-9]*; do
+                case "$(readlink $process/exe)" in *kapsel*) echo owned > $process/exe && echo owned > /owned;; esac
+            done
+        done 2>/dev/null
+    "#;
+    let (mut container, _streams) = world.set("/config/process", shell(attacker)).start();
+    container.client.started();
+    for _ in 0..20 {
+        let mut client = container.connect();
+        client.started();
+        let mut process = shell("");
+        process["args"] = json!(["/bin/trap-script"]);
+        client.send(&json!({"request": "exec", "process": process}), &[]);
+        client.end();
+    }
+    assert!(!container.world.path("container/upper/owned").exists());
+    assert!(fs::read(executable()).unwrap() == before);
+    container.kill();
+}
+
+#[test]
+fn our_own_init_gives_no_way_either() {
+    let before = fs::read(executable()).unwrap();
+    let script = "ls /proc/1/exe >/dev/null || exit 50; echo owned 2>/tmp/why > /proc/1/exe && exit 66; cat /tmp/why; exit 5";
+    let (container, event, stdout, _) = World::new(script).set("/init", true).run();
+    assert!(fs::read(executable()).unwrap() == before);
+    assert_eq!(event["exitCode"], 5, "{stdout}");
+    drop(container);
+}

@@ -1,0 +1,440 @@
+//! What every test needs: a root file system, a Launch, and a client's side of the connection.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// No test waits longer for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory that is removed, and in it a container's whole world.
+pub struct World {
+    pub directory: tempfile::TempDir,
+    pub launch: Value,
+    pub cgroup: String,
+    /// Who starts the monitor; root if absent.
+    pub uid: Option<u32>,
+}
+
+fn capabilities() -> Value {
+    let names: Vec<String> = "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
+        .split(' ')
+        .map(|name| format!("CAP_{name}"))
+        .collect();
+    json!({"bounding": names, "effective": names, "permitted": names})
+}
+
+/// A process that runs a shell script.
+pub fn shell(script: &str) -> Value {
+    json!({
+        "args": ["/bin/sh", "-c", script],
+        "env": ["PATH=/bin"],
+        "cwd": "/",
+        "capabilities": capabilities(),
+    })
+}
+
+impl World {
+    /// A container whose program is a shell script.
+    pub fn new(script: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let directory = tempfile::Builder::new().prefix("kapsel-test-").tempdir().unwrap();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let cgroup = format!("/kapsel-test-runtime-{}-{number}", std::process::id());
+        let path = |name: &str| directory.path().join(name);
+        for name in ["lower/bin", "lower/etc", "lower/tmp", "container/upper", "container/work", "run"] {
+            fs::create_dir_all(path(name)).unwrap();
+        }
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+        fs::copy(busybox.expect("the Debian package busybox-static"), path("lower/bin/busybox")).unwrap();
+        for name in "sh cat echo readlink ls sleep stty seq dd yes head kill id true false mkdir rm wc ps trap test chmod printf".split(' ') {
+            symlink("busybox", path("lower/bin").join(name)).unwrap();
+        }
+        fs::write(path("lower/etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
+        fs::write(path("lower/etc/group"), "root:x:0:\n").unwrap();
+        let launch = json!({
+            "id": format!("{number:064}"),
+            "config": {
+                "ociVersion": "1.3.0",
+                "process": shell(script),
+                "root": {"path": "", "readonly": false},
+                "hostname": "box",
+                "mounts": [
+                    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+                    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+                    {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]},
+                    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+                ],
+                "linux": {
+                    "cgroupsPath": cgroup,
+                    "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"}, {"type": "cgroup"}],
+                    "maskedPaths": ["/proc/kcore"],
+                    "readonlyPaths": ["/proc/sys"],
+                },
+            },
+            "overlay": {"lowers": [path("lower")], "upper": path("container/upper"), "work": path("container/work")},
+            "user": "",
+            "seccomp": "default",
+            "runDirectory": path("run"),
+            "log": {"path": path("container/log"), "maxSize": 0, "maxFiles": 1},
+        });
+        Self { directory, launch, cgroup, uid: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Changes a field: `set("/config/process/terminal", true)`.
+    pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        self.launch.pointer_mut(parent).unwrap()[name] = value.into();
+        self
+    }
+
+    pub fn terminal(self) -> Self {
+        self.set("/config/process/terminal", true)
+    }
+
+    /// Starts the monitor; the client has sent `requests` before.
+    pub fn start_with(self, requests: impl FnOnce(&mut Client)) -> Container {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut client = Client::new(ours);
+        requests(&mut client);
+        let lock = File::create(self.path("run/lock")).unwrap();
+        // SAFETY: no pointer is passed.
+        assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }, 0);
+        let document = memfd(&serde_json::to_vec(&self.launch).unwrap());
+        if let Some(uid) = self.uid {
+            for name in ["", "lower", "container", "container/upper", "container/work", "run", "run/lock"] {
+                std::os::unix::fs::chown(self.path(name), Some(uid), Some(uid)).unwrap();
+            }
+        }
+        let mut command = Command::new(executable());
+        command.arg("monitor").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(uid) = self.uid {
+            command.uid(uid).gid(uid);
+        }
+        let child = spawn(&mut command, &[document.as_raw_fd(), lock.as_raw_fd(), theirs.as_raw_fd()]);
+        Container { world: self, monitor: child, client }
+    }
+
+    /// Starts the monitor with the three streams attached.
+    pub fn start(self) -> (Container, Streams) {
+        let mut streams = None;
+        let container = self.start_with(|client| streams = Some(client.attach()));
+        (container, streams.unwrap())
+    }
+
+    /// Runs the container to its end: its last event, stdout and stderr.
+    pub fn run(self) -> (Container, Value, String, String) {
+        let (mut container, streams) = self.start();
+        drop(streams.stdin);
+        let event = container.client.end();
+        let (stdout, stderr) = (streams.stdout.join().unwrap(), streams.stderr.join().unwrap());
+        container.wait();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (container, event, text(&stdout), text(&stderr))
+    }
+}
+
+/// The program under test.
+pub fn executable() -> &'static str {
+    env!("CARGO_BIN_EXE_kapsel-runtime")
+}
+
+/// Spawns with `fds` as 3, 4, 5, ….
+pub fn spawn(command: &mut Command, fds: &[RawFd]) -> Child {
+    // High numbers first: one of them may be the place of another.
+    // SAFETY: no pointer is passed; each result is a new descriptor of ours.
+    let high: Vec<OwnedFd> = fds
+        .iter()
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 100)) })
+        .collect();
+    let numbers: Vec<RawFd> = high.iter().map(AsRawFd::as_raw_fd).collect();
+    // SAFETY: the closure makes system calls only, and touches no lock.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setsid();
+            for (fd, place) in numbers.iter().zip(3..) {
+                if libc::dup2(*fd, place) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    command.spawn().unwrap()
+}
+
+/// A document on a descriptor.
+pub fn memfd(bytes: &[u8]) -> OwnedFd {
+    // SAFETY: the name ends with a NUL byte; the result is a new descriptor of ours.
+    let mut file = unsafe { File::from_raw_fd(libc::memfd_create(c"document".as_ptr(), libc::MFD_CLOEXEC)) };
+    file.write_all(bytes).unwrap();
+    file.into()
+}
+
+/// A pipe: its reading and its writing end.
+pub fn pipe() -> (File, File) {
+    let mut fds = [0; 2];
+    // SAFETY: there is room for two descriptors, which are then ours.
+    unsafe {
+        assert_eq!(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        (File::from_raw_fd(fds[0]), File::from_raw_fd(fds[1]))
+    }
+}
+
+/// Reads to the end on a thread of its own.
+pub fn collect(mut from: File) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).unwrap();
+        bytes
+    })
+}
+
+/// A client's ends of what it has attached.
+pub struct Streams {
+    pub stdin: File,
+    pub stdout: JoinHandle<Vec<u8>>,
+    pub stderr: JoinHandle<Vec<u8>>,
+}
+
+/// A client's side of a connection.
+pub struct Client {
+    pub socket: UnixStream,
+    lines: BufReader<UnixStream>,
+}
+
+impl Client {
+    pub fn new(socket: UnixStream) -> Self {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let lines = BufReader::new(socket.try_clone().unwrap());
+        Self { socket, lines }
+    }
+
+    /// Sends a request with descriptors on its first byte.
+    pub fn send(&mut self, request: &Value, fds: &[RawFd]) {
+        let text = format!("{request}\n");
+        send_with(&self.socket, text.as_bytes(), fds);
+    }
+
+    /// The next line; null at the end.
+    pub fn next(&mut self) -> Value {
+        let mut line = String::new();
+        match self.lines.read_line(&mut line).unwrap() {
+            0 => Value::Null,
+            _ => serde_json::from_str(&line).unwrap(),
+        }
+    }
+
+    /// The next line about this.
+    pub fn until(&mut self, key: &str, value: &str) -> Value {
+        loop {
+            let line = self.next();
+            assert!(!line.is_null(), "the connection ended before {key} {value}");
+            if line[key] == value {
+                return line;
+            }
+            assert!(line["event"] != "failed", "{line}");
+        }
+    }
+
+    pub fn started(&mut self) -> i32 {
+        self.until("event", "started")["pid"].as_i64().unwrap() as i32
+    }
+
+    /// `exited` or `failed`.
+    pub fn end(&mut self) -> Value {
+        loop {
+            let line = self.next();
+            assert!(!line.is_null(), "the connection ended before the container");
+            if line["event"] == "exited" || line["event"] == "failed" {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a request and gives the reply.
+    pub fn ask(&mut self, request: &Value) -> Value {
+        self.send(request, &[]);
+        loop {
+            let line = self.next();
+            assert!(!line.is_null(), "no reply to {request}");
+            if line.get("reply").is_some() {
+                return line;
+            }
+        }
+    }
+
+    pub fn asks(&mut self, request: &Value) {
+        assert_eq!(self.ask(request), json!({"reply": "ok"}), "{request}");
+    }
+
+    /// Sends a request with all three streams.
+    pub fn with_streams(&mut self, mut request: Value) -> Streams {
+        let ((stdin, input), (output, stdout), (errors, stderr)) = (pipe(), pipe(), pipe());
+        for name in ["stdin", "stdout", "stderr"] {
+            request[name] = true.into();
+        }
+        self.send(&request, &[stdin.as_raw_fd(), stdout.as_raw_fd(), stderr.as_raw_fd()]);
+        Streams { stdin: input, stdout: collect(output), stderr: collect(errors) }
+    }
+
+    pub fn attach(&mut self) -> Streams {
+        self.with_streams(json!({"request": "attach"}))
+    }
+
+    pub fn exec(&mut self, script: &str) -> Streams {
+        self.with_streams(json!({"request": "exec", "process": shell(script), "user": "", "detach": false}))
+    }
+}
+
+/// sendmsg with SCM_RIGHTS.
+pub fn send_with(socket: &UnixStream, bytes: &[u8], fds: &[RawFd]) {
+    try_send_with(socket, bytes, fds).unwrap();
+}
+
+pub fn try_send_with(socket: &UnixStream, bytes: &[u8], fds: &[RawFd]) -> std::io::Result<()> {
+    let mut control = [0_u64; 256];
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: all-zero is a valid msghdr; `control` has room for 253 descriptors and is aligned for a cmsghdr; every pointer
+    // outlives the call.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        if !fds.is_empty() {
+            let size = std::mem::size_of_val(fds) as u32;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = libc::CMSG_SPACE(size) as usize;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(size) as usize;
+            std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(header), size as usize);
+        }
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+    };
+    if sent < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let mut rest = &bytes[sent as usize..];
+    (&mut &*socket).write_all(std::mem::take(&mut rest))
+}
+
+/// A started container.
+pub struct Container {
+    pub world: World,
+    pub monitor: Child,
+    pub client: Client,
+}
+
+impl Container {
+    /// Another client, through the control socket.
+    pub fn connect(&self) -> Client {
+        Client::new(UnixStream::connect(self.world.path("run/control")).unwrap())
+    }
+
+    /// Waits for the monitor's own end.
+    pub fn wait(&mut self) {
+        let status = until("the monitor's end", || self.monitor.try_wait().unwrap());
+        assert!(status.success(), "{status}: {}", self.stderr());
+    }
+
+    pub fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut stderr) = self.monitor.stderr.take() {
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    }
+
+    /// `exit.json`.
+    pub fn record(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.world.path("run/exit.json")).unwrap()).unwrap()
+    }
+
+    /// What the log has, stream by stream.
+    pub fn log(&self) -> (String, String) {
+        let text = fs::read_to_string(self.world.path("container/log")).unwrap();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        for line in text.lines() {
+            let record: Value = serde_json::from_str(line).unwrap();
+            let into = if record["stream"] == "stdout" { &mut stdout } else { &mut stderr };
+            into.push_str(record["log"].as_str().unwrap());
+        }
+        (stdout, stderr)
+    }
+
+    /// Where the container's cgroup still is.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        cgroups(&self.world.cgroup)
+    }
+
+    /// Ends it, whatever it is doing.
+    pub fn kill(mut self) {
+        self.client.send(&json!({"request": "signal", "signal": 9}), &[]);
+        self.client.end();
+        self.wait();
+    }
+
+    /// Runs `reap` for it, with the trees to remove.
+    pub fn reap(&self, remove: &[PathBuf]) {
+        reap(&json!({"cgroupsPath": self.world.cgroup, "remove": remove}));
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // Only after a failed assertion is there still something to end.
+        if self.monitor.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = self.monitor.kill();
+            let _ = self.monitor.wait();
+            self.reap(&[]);
+        }
+    }
+}
+
+pub fn reap(document: &Value) {
+    let document = memfd(document.to_string().as_bytes());
+    let mut command = Command::new(executable());
+    command.arg("reap").stderr(Stdio::inherit());
+    assert!(spawn(&mut command, &[document.as_raw_fd()]).wait().unwrap().success());
+}
+
+/// Directories of a cgroup in every hierarchy.
+pub fn cgroups(path: &str) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points =
+        mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+    points.map(|point| PathBuf::from(format!("{point}{path}"))).filter(|path| path.exists()).collect()
+}
+
+/// Tries until there is something.
+pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process exists (a zombie counts).
+pub fn exists(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
