@@ -3,12 +3,16 @@
 //! It owns the OCI `LinuxSeccomp` types, Docker's profile format and default profile, the tables of system call
 //! numbers and the compiler from one to the other. Which profile a container gets is decided elsewhere.
 
+mod assembler;
 mod cache;
+mod compare;
 mod compile;
 mod error;
+mod multiplex;
 mod oci;
 mod profile;
 mod program;
+mod table;
 
 pub use cache::Source;
 pub use compile::compile;

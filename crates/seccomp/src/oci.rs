@@ -149,4 +149,16 @@ impl Architecture {
     } else {
         Self::Other
     };
+
+    /// What Docker's profiles call it in `arches`.
+    pub(crate) fn docker_name(self) -> Option<&'static str> {
+        match self {
+            Self::X86 => Some("x86"),
+            Self::X86_64 => Some("amd64"),
+            Self::X32 => Some("x32"),
+            Self::Arm => Some("arm"),
+            Self::Aarch64 => Some("arm64"),
+            Self::Other => None,
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! A compiled filter and its way into the kernel.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{FromRawFd, OwnedFd},
+};
 
 /// A compiled filter.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Program {
     pub(crate) instructions: Vec<libc::sock_filter>,
     pub(crate) flags: u32,
@@ -30,6 +33,19 @@ impl Program {
     /// no_new_privs. Gives the listener's descriptor (close-on-exec) where a rule notifies.
     /// Async-signal-safe: one system call, nothing allocated.
     pub fn load(&self) -> io::Result<Option<OwnedFd>> {
-        Err(io::Error::from_raw_os_error(libc::ENOSYS))
+        let program = libc::sock_fprog {
+            len: self.instructions.len() as u16,
+            filter: self.instructions.as_ptr().cast_mut(),
+        };
+        // SAFETY: the kernel reads `len` instructions and writes none; both outlive the call.
+        let result = unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, self.flags, &raw const program)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let notifies = self.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32 != 0;
+        // SAFETY: with NEW_LISTENER the result is a new descriptor, which is ours.
+        Ok(notifies.then(|| unsafe { OwnedFd::from_raw_fd(result as i32) }))
     }
 }
