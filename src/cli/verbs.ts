@@ -12,6 +12,7 @@ import { kill } from '../commands/kill.ts';
 import { load } from '../commands/load.ts';
 import { logs } from '../commands/logs.ts';
 import { pause } from '../commands/pause.ts';
+import { pluginsInstall, pluginsLink, pluginsList, pluginsUninstall } from '../commands/plugins.ts';
 import { ps } from '../commands/ps.ts';
 import { pull } from '../commands/pull.ts';
 import { restart } from '../commands/restart.ts';
@@ -40,6 +41,10 @@ export const commands: readonly Command<any>[] = [
   load,
   logs,
   pause,
+  pluginsInstall,
+  pluginsLink,
+  pluginsList,
+  pluginsUninstall,
   ps,
   pull,
   restart,

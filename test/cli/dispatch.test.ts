@@ -215,11 +215,10 @@ t('a plugin in the user’s data directory brings its commands', () => {
        }
      };`,
   );
-  mkdirSync(join(directory, 'data', 'kapsel'), { recursive: true });
-  writeFileSync(
-    join(directory, 'data', 'kapsel', 'package.json'),
-    JSON.stringify({ oclif: { schema: 1, plugins: [{ type: 'link', name: 'kapsel-plugin-greet', root: plugin }] } }),
-  );
+  const linked = kapsel(['plugins', 'link', plugin]);
+  assert.is(linked.stderr, '');
+  assert.is(linked.stdout, 'kapsel-plugin-greet\n');
+  assert.match(kapsel(['plugins']).stdout, /kapsel-plugin-greet +1\.0\.0 +link +/);
   const greeted = kapsel(['greet', 'me', 'ann', '--loud']);
   assert.is(greeted.stderr, '');
   assert.is(greeted.stdout, 'ANN\n');
@@ -232,6 +231,45 @@ t('a plugin in the user’s data directory brings its commands', () => {
   const unknown = kapsel(['greet', 'me', 'ann', '--quietly']);
   assert.is(unknown.status, 2);
   assert.not.match(unknown.stderr, /\n\s+at /);
+  assert.is(kapsel(['plugins', 'uninstall', 'kapsel-plugin-greet']).status, 0);
+  assert.match(kapsel(['greet']).stderr, /unknown command: kapsel greet/);
+  assert.match(kapsel(['plugins', 'uninstall', 'kapsel-plugin-greet']).stderr, /no such plugin/);
+});
+
+t('npm installs a plugin into the user’s data directory, and takes it away', () => {
+  const plugin = join(directory, 'installed');
+  mkdirSync(plugin);
+  writeFileSync(
+    join(plugin, 'package.json'),
+    JSON.stringify({
+      name: 'kapsel-plugin-hello',
+      version: '2.0.0',
+      main: 'index.js',
+      oclif: { commands: { strategy: 'explicit', target: './index.js', identifier: 'commands' } },
+    }),
+  );
+  // A class of no base: what oclif asks of a command is little.
+  writeFileSync(
+    join(plugin, 'index.js'),
+    `exports.commands = { hello: class { static async run() { console.log('hello'); } } };`,
+  );
+  const installed = kapsel(['plugins', 'install', plugin]);
+  assert.is(installed.stdout, 'kapsel-plugin-hello\n', installed.stderr);
+  assert.is(kapsel(['hello']).stdout, 'hello\n');
+  assert.is(kapsel(['plugins', 'uninstall', 'kapsel-plugin-hello']).status, 0);
+  assert.is(kapsel(['hello']).status, 1);
+});
+
+t('a package that is no plugin is not kept', () => {
+  const other = join(directory, 'other');
+  mkdirSync(other);
+  writeFileSync(join(other, 'package.json'), JSON.stringify({ name: 'other', version: '1.0.0' }));
+  assert.match(
+    kapsel(['plugins', 'install', other]).stderr,
+    /kapsel: other is no plugin: its package.json has no "oclif"\n$/,
+  );
+  assert.match(kapsel(['plugins', 'link', other]).stderr, /is no plugin/);
+  assert.not.match(kapsel(['plugins']).stdout, /other/);
 });
 
 t.run();
