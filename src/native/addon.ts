@@ -20,13 +20,13 @@ export interface Addon {
   send(fd: number, line: string, fds: readonly number[]): Outcome<void>;
   receive(fd: number): Promise<Outcome<string | null>>;
   pump(options: PumpOptions, onLine: (line: string) => void): Promise<Outcome<string[]>>;
+  now(): string;
   openDatabase(path: string): Outcome<NativeDatabase>;
 }
 
 /** The addon's own class: rows cross as JSON. */
 export interface NativeDatabase {
   close(): void;
-  checkpoint(): Promise<Outcome<void>>;
   insertContainer(json: string): Outcome<void>;
   container(reference: string): Outcome<string>;
   containers(json: string): Outcome<string>;

@@ -36,11 +36,6 @@ export class Database {
     this.#native.close();
   }
 
-  /** Moves what was written into the main file if there is much of it; for an idle moment. */
-  async checkpoint(): Promise<void> {
-    unwrap(await this.#native.checkpoint());
-  }
-
   /** A new container, `created` or at once `starting`. Event `create`. Throws NAME_IN_USE, IMAGE_NOT_FOUND. */
   insertContainer(container: NewContainer): void {
     unwrap(this.#native.insertContainer(JSON.stringify(container)));
@@ -185,5 +180,5 @@ export class Database {
 
 /** The present time in the form the database keeps. */
 export function now(): string {
-  return new Date().toISOString().replace('Z', '000000Z');
+  return load().addon.now();
 }

@@ -2,21 +2,18 @@
 //! faster than an object can be built property by property across the border.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kapsel_state::{Database as State, EventFilter, Status};
-use napi::bindgen_prelude::{Env, Object};
 use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Failure, Outcome};
-use crate::settle::on_a_thread;
 
 /// A connection to an engine's state.
 #[napi]
 pub struct Database {
     state: RefCell<Option<State>>,
-    path: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -25,11 +22,16 @@ struct ContainerFilter {
     status: Vec<Status>,
 }
 
+/// `kapsel_state::now`: JavaScript's Date has milliseconds, and costs more.
+#[napi]
+pub fn now() -> String {
+    kapsel_state::now()
+}
+
 /// Opens the database, making it where there is none.
 #[napi]
 pub fn open_database(path: String) -> Outcome<Database> {
-    let path = PathBuf::from(path);
-    State::open(&path).map(|state| Database { state: RefCell::new(Some(state)), path }).into()
+    State::open(Path::new(&path)).map(|state| Database { state: RefCell::new(Some(state)) }).into()
 }
 
 impl Database {
@@ -59,13 +61,6 @@ impl Database {
     #[napi]
     pub fn close(&self) {
         self.state.borrow_mut().take();
-    }
-
-    /// By a connection of its own, so that this thread's is free meanwhile.
-    #[napi]
-    pub fn checkpoint<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
-        let path = self.path.clone();
-        on_a_thread(env, move || Ok(State::open(&path)?.checkpoint()?))
     }
 
     /// `kapsel_state::Database::insert_container`.

@@ -43,17 +43,6 @@ impl Database {
         Ok(database)
     }
 
-    /// Where the file is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Moves the log into the file as far as readers allow, without waiting for anybody.
-    pub fn checkpoint(&self) -> Result<()> {
-        self.explain(|connection| Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?))
-    }
-
     /// Carries out `work` in one transaction that has the write lock from its beginning: what it read stays true.
     pub(crate) fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T>) -> Result<T> {
         let outcome = (|| {

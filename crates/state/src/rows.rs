@@ -112,13 +112,14 @@ pub struct Container {
 
 /// How a life ended; the form of exit.json too.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Exit {
     /// 0 to 255; 128 + the signal's number where one ended it.
     pub exit_code: i64,
     /// The signal's number, where one ended it.
     pub signal: Option<i64>,
     /// Whether the kernel killed it for want of memory.
+    #[serde(default)]
     pub oom_killed: bool,
     /// When its program began, where it did.
     pub started_at: Option<String>,

@@ -23,9 +23,10 @@ CREATE TABLE containers (
   document    TEXT NOT NULL            -- JSON, the engine's own
 ) STRICT;
 
--- Who may be alive, and who should have vanished: nearly always empty, so that asking costs nothing.
-CREATE INDEX containers_living ON containers (status) WHERE status IN ('starting', 'running', 'paused');
-CREATE INDEX containers_vanishing ON containers (id) WHERE auto_remove = 1 AND status = 'exited';
+-- Who may be alive, and who should have vanished: nearly always empty, so that asking costs nothing. A query uses
+-- it by saying the same, see `reconcile`.
+CREATE INDEX containers_watched ON containers (id)
+  WHERE status IN ('starting', 'running', 'paused') OR (status = 'exited' AND auto_remove = 1);
 
 CREATE TABLE images (
   id              TEXT PRIMARY KEY,
