@@ -1,0 +1,206 @@
+// kill -9 of whatever is kapsel’s, at any moment: the next command tells the truth and cleans up.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+
+import { testEngine, type Census, type TestEngine } from '../harness/engine.ts';
+import { all, image } from './inside.ts';
+import { rejects } from './rejects.ts';
+
+const t = suite('crashes');
+let test: TestEngine;
+let before: Census;
+
+t.before(async () => {
+  test = await testEngine();
+  await test.engine.images.ensure(image);
+  before = await test.census();
+});
+
+t.after(async () => {
+  assert.equal(await test.census(), before);
+  await test.close();
+});
+
+/** The monitor of a container: who holds its control socket's directory open by name. */
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]);
+}
+
+function isGone(pid: number): boolean {
+  try {
+    return /^State:\s*Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return true;
+  }
+}
+
+/** Processes with this engine’s run root among their arguments, or in this engine’s cgroup. */
+function processesOf(engine: TestEngine): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(`${engine.cgroupParent}/`);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+/** A program that uses the engine and is killed. Its script sees `engine`, `image`. */
+function victim(script: string) {
+  const code = `
+    import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
+    const engine = new Engine(${JSON.stringify({ root: test.root, runRoot: test.runRoot, cgroupParent: test.cgroupParent })});
+    const image = ${JSON.stringify(image)};
+    ${script}`;
+  return spawn(process.execPath, ['--input-type=module-typescript', '-e', code], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+}
+
+t('a monitor that is killed takes its container with it, and everybody hears of it', async () => {
+  const container = await test.engine.containers.start(image, { command: ['sleep', '60'] });
+  const { State } = await container.inspect();
+  const waiting = container.wait();
+  process.kill(parentOf(State.Pid), 'SIGKILL');
+  assert.is((await waiting).exitCode, 137);
+  const after = (await container.inspect()).State;
+  assert.equal([after.Status, after.ExitCode], ['exited', 137]);
+  assert.ok(isGone(State.Pid));
+  await container.start();
+  await container.remove({ force: true });
+});
+
+t('a run whose monitor is killed ends with 137 and leaves nothing', async () => {
+  const running = test.engine.containers.run(image, { command: ['sleep', '60'], name: 'doomed' });
+  let pid = 0;
+  while (pid === 0) {
+    const [line] = await test.engine.containers.list({ filters: { name: ['doomed'] } });
+    pid = line?.pid ?? 0;
+  }
+  process.kill(parentOf(pid), 'SIGKILL');
+  const result = await running;
+  assert.equal([result.exitCode, result.signal], [137, 'SIGKILL']);
+  assert.equal(await test.engine.containers.list({ all: true }), []);
+  assert.equal(await test.census(), before);
+});
+
+t('a detached --rm container whose monitor is killed vanishes by the next command', async () => {
+  const container = await test.engine.containers.start(image, { command: ['sleep', '60'], rm: true });
+  process.kill(parentOf((await container.inspect()).State.Pid), 'SIGKILL');
+  await container.wait();
+  await rejects(container.inspect(), { code: 'CONTAINER_NOT_FOUND' });
+  assert.equal(await test.census(), before);
+});
+
+t('a container outlives the program that started it, and is the next one’s', async () => {
+  const child = victim(
+    `const c = await engine.containers.start(image, { command: ['sleep', '60'] }); console.log(c.id); await new Promise(() => setInterval(() => {}, 1e6));`,
+  );
+  const [id] = (await once(child.stdout, 'data')) as [Buffer];
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+  const container = await test.engine.containers.get(String(id).trim());
+  assert.is((await container.inspect()).State.Status, 'running');
+  await container.stop({ timeout: 0 });
+  await container.remove();
+});
+
+t('the program that runs containers is killed at any moment', async () => {
+  for (let round = 0; round < 25; round++) {
+    const rm = round % 2 === 0;
+    const child = victim(`
+      console.log('ready');
+      for (;;) {
+        const [a] = await Promise.all([
+          engine.containers.run(image, { command: ['bash', '-c', 'echo x > /x'], rm: ${rm}, volumes: ['/anonymous'] }),
+          engine.containers.start(image, { command: ['sleep', '0.01'], rm: ${rm} }),
+        ]);
+      }`);
+    await once(child.stdout, 'data');
+    await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 60));
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    // Containers that were started run to their end.
+    for (const { id } of await test.engine.containers.list()) {
+      await test.engine.containers.get(id).then(
+        (container) => container.wait(),
+        () => {},
+      );
+    }
+    for (const { id, status } of await test.engine.containers.list({ all: true })) {
+      assert.ok(status === 'exited' || status === 'created', status);
+      await (await test.engine.containers.get(id)).remove({ volumes: true });
+    }
+    assert.equal(processesOf(test), []);
+    assert.equal(await test.census(), before, `round ${round}`);
+    assert.equal(await test.engine.volumes.list(), []);
+  }
+});
+
+t('monitors are killed at any moment', async () => {
+  for (let round = 0; round < 15; round++) {
+    const running = test.engine.containers.run(image, { command: ['bash', '-c', 'echo x > /x'], rm: round % 2 === 0 });
+    const killed = setTimeout(() => {
+      for (const pid of processesOf(test)) {
+        try {
+          const monitor = parentOf(pid);
+          if (parentOf(monitor) === process.pid) process.kill(monitor, 'SIGKILL');
+        } catch {
+          // It has ended by itself.
+        }
+      }
+    }, Math.random() * 4);
+    const outcome = await running.then(
+      ({ exitCode }) => exitCode,
+      (error: { exitCode: number }) => error.exitCode,
+    );
+    clearTimeout(killed);
+    assert.ok([0, 125, 137].includes(outcome), String(outcome));
+    for (const { id } of await test.engine.containers.list({ all: true })) {
+      await (await test.engine.containers.get(id)).remove({ volumes: true });
+    }
+    assert.equal(await test.census(), before, `round ${round}`);
+  }
+});
+
+t('sixty-four at once all succeed, with names of their own', async () => {
+  const results = await Promise.all(
+    Array.from({ length: 64 }, (_, index) =>
+      test.engine.containers.run(image, { command: ['bash', '-c', `echo ${index}`] }),
+    ),
+  );
+  assert.equal(
+    results.map(({ stdout }) => stdout),
+    Array.from({ length: 64 }, (_, index) => `${index}\n`),
+  );
+  assert.equal(await test.census(), before);
+});
+
+t('sixty-four programs at once all succeed', async () => {
+  const children = Array.from({ length: 64 }, () =>
+    victim(
+      `const { exitCode } = await engine.containers.run(image, { command: ['bash', '-c', 'exit 7'] }); console.log(exitCode); await engine.close();`,
+    ),
+  );
+  const codes = await Promise.all(
+    children.map(async (child) => {
+      const chunks = await all(child.stdout);
+      return Buffer.concat(chunks as Buffer[]).toString();
+    }),
+  );
+  assert.equal(
+    codes,
+    Array.from({ length: 64 }, () => '7\n'),
+  );
+  assert.equal(await test.engine.containers.list({ all: true }), []);
+  assert.equal(await test.census(), before);
+});
+
+t.run();
