@@ -38,14 +38,32 @@ impl World {
         self.root.path().join("containers").join(id)
     }
 
-    fn lock(&self, id: &str) -> fs::File {
-        lock_exclusive(&self.directory(id).join("lock"), NOW).unwrap()
+    fn lock(&self, id: &str) -> Held {
+        let path = self.directory(id).join("lock");
+        Held(Some(lock_exclusive(&path, NOW).unwrap()), path)
     }
 
     fn reconcile(&mut self) -> (Vec<String>, Vec<String>, Vec<String>) {
         let Reconciled { died, remove, strays } = self.database.reconcile(self.root.path()).unwrap();
         let ids = |rows: Vec<kapsel_state::Container>| rows.into_iter().map(|row| row.id).collect();
         (ids(died), ids(remove), strays)
+    }
+}
+
+/// A lock of a test's; when dropped, it is free.
+struct Held(Option<fs::File>, PathBuf);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.take();
+        wait_until_free(&self.1);
+    }
+}
+
+/// Another test's thread may be between fork and exec, with a copy of the descriptor.
+fn wait_until_free(path: &Path) {
+    while !is_free(path).unwrap() {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -179,12 +197,12 @@ fn a_lock_ends_with_its_last_holder() {
     assert!(!is_free(&path).unwrap());
     assert_eq!(lock_exclusive(&path, NOW).unwrap_err().code, "LOCK_IN_USE");
     drop(inherited);
-    assert!(is_free(&path).unwrap());
-    let again = lock_exclusive(&path, NOW).unwrap();
+    wait_until_free(&path);
+    let removed = lock_exclusive(&path, NOW).unwrap();
     remove_run_directory(path.parent().unwrap()).unwrap();
-    let anew = lock_exclusive(&path, NOW).unwrap();
+    let _anew = lock_exclusive(&path, NOW).unwrap();
+    drop(removed);
     assert!(!is_free(&path).unwrap(), "a lock on a removed file is nobody's");
-    drop((again, anew));
 }
 
 #[test]
