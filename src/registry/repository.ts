@@ -232,10 +232,10 @@ export class Repository {
         answer.body.resume();
         // A TLS server answers plain http with 400.
         if (answer.status !== 400) return endpoint;
-        failure ??= this.#protocol('answers 400');
+        failure = this.#protocol('answers 400');
       } catch (error) {
         if (signal?.aborted) throw error;
-        failure ??= error;
+        failure = error;
       }
     }
     throw failure;

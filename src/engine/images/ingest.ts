@@ -133,14 +133,14 @@ async function fetchLayer(
     );
     return { staged, row: { diffId, size, unpackedSize } };
   } catch (error) {
-    throw named(error, `layer ${source.digest ?? diffId} of ${name}`);
+    throw named(error, source.digest ?? diffId, name);
   }
 }
 
 /** An unpacker knows the bytes, not whose they are. */
-function named(error: unknown, what: string): unknown {
-  if (!(error instanceof KapselError) || error.message.includes('sha256:') || error.code === 'ABORTED') return error;
-  error.message = `${what}: ${error.message}`;
+function named(error: unknown, layer: string, name: string): unknown {
+  if (!(error instanceof KapselError) || error.code === 'ABORTED' || error.message.includes(name)) return error;
+  error.message = `layer ${layer} of ${name}: ${error.message}`;
   return error;
 }
 
