@@ -181,3 +181,57 @@ fn open_program(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: as in `load`.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::CStr, fs::File};
+
+    use super::*;
+    use crate::{Cgroup, LinuxDeviceCgroup, LinuxResources, devices};
+
+    fn rules(json: &str) -> Vec<LinuxDeviceCgroup> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    /// Whether a process in the cgroup may read a device.
+    fn may_read(procs: &File, device: &CStr) -> bool {
+        // SAFETY: the child calls async-signal-safe functions only, and ends in _exit.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: as above; the strings end in NUL.
+            unsafe {
+                libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1);
+                libc::_exit(i32::from(libc::open(device.as_ptr(), libc::O_RDONLY) >= 0));
+            }
+        }
+        let mut status = 0;
+        // SAFETY: the status is a live integer, the process a child of ours.
+        unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        libc::WEXITSTATUS(status) == 1
+    }
+
+    /// A hybrid machine filters devices with v1; its v2 tree takes the program all the same.
+    #[test]
+    fn the_kernel_takes_the_program_keeps_to_it_and_replaces_it() {
+        let path = format!("/kapsel-test-bpf-{}/a", std::process::id());
+        let cgroup = Cgroup::create(&path, &LinuxResources::default()).unwrap();
+        let Some((_, directory)) = cgroup.directories().find(|(name, _)| matches!(*name, "" | "unified"))
+        else {
+            return cgroup.remove().unwrap();
+        };
+        let open = File::open(directory).unwrap();
+        let procs = File::options().write(true).open(directory.join("cgroup.procs")).unwrap();
+        let attach =
+            |json| filter_devices(std::os::fd::AsFd::as_fd(&open), &devices::program(&rules(json)).unwrap());
+        let null =
+            r#"[{"allow": false}, {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}]"#;
+        attach(null).unwrap();
+        assert_eq!((may_read(&procs, c"/dev/null"), may_read(&procs, c"/dev/zero")), (true, false));
+        let zero =
+            r#"[{"allow": false}, {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "r"}]"#;
+        attach(zero).unwrap();
+        assert_eq!((may_read(&procs, c"/dev/null"), may_read(&procs, c"/dev/zero")), (false, true));
+        drop(procs);
+        cgroup.remove().unwrap();
+    }
+}

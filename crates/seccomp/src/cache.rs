@@ -157,3 +157,27 @@ fn write(path: &Path, key: &[u8; HASH], program: &Program) -> io::Result<()> {
     }
     written
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache that outlives an upgrade must not hand out what an older compiler made.
+    #[test]
+    fn the_generation_rises_with_the_compiler() {
+        let kernel = Kernel { major: 6, minor: 18 };
+        let mut hash = Sha256::new();
+        for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+            let program = fresh(Source::Default, &[], architecture, kernel).unwrap();
+            for instruction in program.instructions() {
+                hash.update(format!("{instruction:?}"));
+            }
+        }
+        let digest: [u8; HASH] = hash.finalize().into();
+        assert_eq!(
+            (GENERATION, u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]])),
+            (1, 3_708_825_440),
+            "the default profile compiles to another program: raise GENERATION, and put the new numbers here"
+        );
+    }
+}

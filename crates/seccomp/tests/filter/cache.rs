@@ -8,6 +8,9 @@ use std::{
 
 use kapsel_seccomp::{Architecture, Error, Kernel, Program, Source};
 
+/// A program in a form that compares.
+type Instructions = Vec<(u16, u8, u8, u32)>;
+
 const KERNEL: Kernel = Kernel { major: 6, minor: 18 };
 
 fn cached(directory: &Path, source: Source<'_>, capabilities: &[&str]) -> Result<Program, Error> {
@@ -15,7 +18,7 @@ fn cached(directory: &Path, source: Source<'_>, capabilities: &[&str]) -> Result
     Program::cached(Some(directory), source, &capabilities, Architecture::X86_64, KERNEL)
 }
 
-fn bytes(program: &Program) -> Vec<(u16, u8, u8, u32)> {
+fn bytes(program: &Program) -> Instructions {
     program.instructions().iter().map(|it| (it.code, it.jt, it.jf, it.k)).collect()
 }
 
@@ -24,7 +27,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// A directory with the default profile's program in it.
-fn filled() -> (tempfile::TempDir, PathBuf, Vec<(u16, u8, u8, u32)>) {
+fn filled() -> (tempfile::TempDir, PathBuf, Instructions) {
     let directory = tempfile::tempdir().unwrap();
     let program = bytes(&cached(directory.path(), Source::Default, &[]).unwrap());
     let [file] = files(directory.path()).try_into().unwrap();
