@@ -12,7 +12,11 @@ const dist = `${repository}dist`;
 const half = `${repository}.cache/dist-${process.pid}`;
 
 const minify = process.env['KAPSEL_MINIFY'] !== '0';
-const common = { cwd: repository, platform: 'node', checks: { circularDependency: false, ineffectiveDynamicImport: false } } satisfies InputOptions;
+const common = {
+  cwd: repository,
+  platform: 'node',
+  checks: { circularDependency: false, ineffectiveDynamicImport: false },
+} satisfies InputOptions;
 
 async function write(input: InputOptions, output: OutputOptions): Promise<void> {
   const build = await rolldown({ ...common, ...input });
@@ -72,7 +76,8 @@ async function commands(): Promise<void> {
 async function launcher(): Promise<void> {
   const toBundle = {
     name: 'main-is-bundled',
-    resolveId: (source: string) => (source === './main.ts' ? { id: './main.cjs', external: true } : null),
+    transform: (code: string, id: string) =>
+      id.endsWith('/src/cli/kapsel.ts') ? code.replace("('./main.ts')", "('./main.cjs')") : null,
   };
   await write({ input: { kapsel: 'src/cli/kapsel.ts' }, plugins: [toBundle] }, { format: 'esm' });
   await chmod(`${half}/kapsel.js`, 0o755);
