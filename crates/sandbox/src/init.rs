@@ -1,6 +1,134 @@
-//! The built-in init: PID 1 that reaps, forwards signals and ends with the program's status.
+//! The built-in init: PID 1 that reaps, forwards signals and ends with the program's status, as tini does.
+//!
+//! It is the same executable run again, so /proc/1/exe is a file of the host. The container must not write it
+//! (CVE-2019-5736): it is executed through a read-only mount that belongs to no namespace and vanishes when the
+//! descriptor is closed, so that nobody can make it writable again.
+
+use std::{
+    ffi::OsString,
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{SigSet, SigmaskHow, sigprocmask},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use crate::{
+    Error,
+    channel::Child,
+    error::{At, Stage},
+    namespaces::hide,
+    process::fail,
+    program::{INIT, Program},
+    signals,
+    sys::{
+        mount::{Attributes, clone_tree, set_attributes},
+        process::{Cloned, clone, prctl},
+    },
+};
+
+/// This process's own executable, as a file that cannot be written.
+pub(crate) fn executable() -> Result<OwnedFd, Error> {
+    let what = || "cannot open the container's init";
+    let tree = clone_tree(None, c"/proc/self/exe", false).at(Stage::Exec, what)?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    set_attributes(&tree, false, Attributes { set, ..Attributes::default() }).at(Stage::Exec, what)?;
+    Ok(tree)
+}
 
 /// Becomes the init of a container if that is what this process was executed for, and then never returns.
-/// The first line of the executable's `main`: a container with [`crate::Plan::init`] executes `/proc/self/exe` again,
-/// through a read-only mount that vanishes, so that /proc/1/exe is no way to write the host's file (CVE-2019-5736).
-pub fn run_if_asked() {}
+/// The first line of the `main` of every program that calls [`crate::launch`] with [`crate::Plan::init`].
+pub fn run_if_asked() {
+    let mut words = std::env::args_os();
+    if words.next().is_none_or(|name| name.as_encoded_bytes() != INIT.to_bytes()) {
+        return;
+    }
+    let Some(channel) = words.next().and_then(channel) else { return };
+    let status = run(channel, words.map(|word| word.to_string_lossy().into_owned()).collect());
+    // SAFETY: ends the process; there is nothing to clean up.
+    unsafe { libc::_exit(status) }
+}
+
+/// The socket that the sandbox left open, if it is one: a person who types the init's name has none.
+fn channel(word: OsString) -> Option<Child> {
+    let number: RawFd = word.to_str()?.parse().ok()?;
+    // SAFETY: fcntl only looks; a number that is no descriptor is an error.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and the sandbox left it to us.
+    Some(Child::from(unsafe { OwnedFd::from_raw_fd(number) }))
+}
+
+fn run(channel: Child, words: Vec<String>) -> i32 {
+    // execve has made the process visible again.
+    let started = hide().and_then(|()| start(&channel, words));
+    match started {
+        Err(error) => fail(&channel, &error),
+        Ok(program) => {
+            // Closed here and by the program's execve: the end that the monitor waits for.
+            drop(channel);
+            tend(program)
+        }
+    }
+}
+
+fn start(channel: &Child, words: Vec<String>) -> Result<Pid, Error> {
+    let program = Program::from_words(words)?;
+    // Kept pending for `tend`: none is lost between here and there.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
+        .at(Stage::Exec, || "cannot block the signals")?;
+    // SAFETY: an executable that has just started has one thread.
+    match unsafe { clone(0, None, false) }.at(Stage::Exec, || "cannot make the program's process")? {
+        Cloned::Parent { pid, .. } => Ok(Pid::from_raw(pid)),
+        Cloned::Child => {
+            lead_terminal();
+            signals::reset();
+            let _ = prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0);
+            fail(channel, &program.execute())
+        }
+    }
+}
+
+/// The program gets what is typed at the terminal, Ctrl-C included, not the init. Without a terminal nothing happens.
+fn lead_terminal() {
+    // SAFETY: integers only; SIGTTOU, which a change of the foreground group would send, is still blocked.
+    unsafe {
+        libc::setpgid(0, 0);
+        libc::tcsetpgrp(0, libc::getpid());
+    }
+}
+
+/// Reaps whoever ends and forwards every other signal, until the program has ended; gives its status as a shell would.
+fn tend(program: Pid) -> i32 {
+    let all = SigSet::all();
+    loop {
+        let mut signal = 0;
+        // SAFETY: the set and the number are local values; nix has no names for the real-time signals.
+        if unsafe { libc::sigwait(all.as_ref(), &raw mut signal) } != 0 {
+            continue;
+        }
+        if signal != libc::SIGCHLD {
+            // SAFETY: integers only. The program is our child and not reaped: the number cannot mean another process.
+            unsafe { libc::kill(program.as_raw(), signal) };
+        } else if let Some(status) = reap(program) {
+            return status;
+        }
+    }
+}
+
+fn reap(program: Pid) -> Option<i32> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) if pid == program => return Some(status),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == program => return Some(128 + signal as i32),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}

@@ -1,9 +1,231 @@
-//! A container's first process.
+//! A container's first process, from top to bottom in the order in which things happen to it.
 
-use crate::{Error, Launched, Plan};
+use std::{os::fd::OwnedFd, path::Path};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::stat::{Mode, umask},
+    unistd::setsid,
+};
+
+use crate::{
+    Error, Launched, Plan, Stdio,
+    channel::{self, Child},
+    devices::Devices,
+    error::{At, Stage},
+    init, kernel, masks,
+    mounts::{Builder, Operation, clean},
+    namespaces::{Namespaces, become_root, hide, with_children_in},
+    proc::Proc,
+    process::{NoReturn, Prepared, die_with_parent, fail},
+    resolve::Root,
+    root,
+    spec::{self, Config, Linux},
+    sys::process::{Cloned, clone, setns},
+    sysctl,
+    terminal::Terminal,
+    trace::Trace,
+    userns::write_maps,
+};
+
+/// Everything that can be known and opened before the process exists.
+struct Container<'a> {
+    plan: &'a Plan<'a>,
+    linux: &'a Linux,
+    namespaces: Namespaces,
+    root: OwnedFd,
+    mounts: Vec<Operation>,
+    devices: Devices,
+    sysctl: Vec<(String, String)>,
+    program: Prepared<'a>,
+    trace: Trace,
+}
 
 /// Starts a container. The caller must have one thread: the child runs ordinary code on a copy of its memory.
+///
+/// Returns as soon as the process exists; with a terminal, when that exists; with [`Plan::hold`], when all is ready.
 pub fn launch(plan: &Plan) -> Result<Launched, Error> {
-    let _ = plan;
-    Err(Error::config("not yet"))
+    let trace = Trace::from_environment();
+    trace.mark("sandbox: launch");
+    let nothing = Linux::default();
+    let container = Container::prepare(plan, plan.config.linux.as_ref().unwrap_or(&nothing), trace)?;
+    let (parent, child) = channel::pair()?;
+    container.trace.mark("sandbox: prepared");
+    match container.clone()? {
+        Cloned::Child => {
+            // The child's copy of the parent's end would hide the parent's death from it.
+            drop(parent);
+            container.become_container(child)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(child);
+            container.trace.mark("sandbox: cloned");
+            container.accompany(Launched::new(pid, pidfd, parent))
+        }
+    }
+}
+
+impl<'a> Container<'a> {
+    fn prepare(plan: &'a Plan<'a>, linux: &'a Linux, trace: Trace) -> Result<Self, Error> {
+        let config = plan.config;
+        let process = config.process.as_ref().ok_or_else(|| Error::config("process is missing"))?;
+        let identity = (plan.user, plan.group_add);
+        let mut program =
+            Prepared::new(process, linux.personality.as_ref(), identity, plan.seccomp, plan.stdio)?;
+        program.hold = plan.hold;
+        if plan.init {
+            program.init = Some(init::executable()?);
+        }
+        let namespaces = Namespaces::open(config)?;
+        kernel::check_names(config, &namespaces)?;
+        let sysctl = sysctl::parameters(linux, &namespaces)?;
+        if !sysctl.is_empty() && program.proc.is_none() {
+            program.proc = Some(Proc::open()?);
+        }
+        let builder = Builder {
+            namespaces: &namespaces,
+            copy_up: plan.copy_up,
+            own_cgroup: plan.cgroup.is_some(),
+            label: linux.mount_label.as_deref(),
+        };
+        let mounts = builder.build(config)?;
+        let devices = Devices::build(&namespaces, &linux.devices, !binds_dev(config))?;
+        let root = root::prepare(plan.rootfs, linux.rootfs_propagation.as_deref(), namespaces.maps.as_ref())?;
+        Ok(Self { plan, linux, namespaces, root, mounts, devices, sysctl, program, trace })
+    }
+
+    /// The process, in its cgroup and new namespaces from its first instruction on.
+    fn clone(&self) -> Result<Cloned, Error> {
+        let cgroup = self.plan.cgroup.and_then(|entry| entry.unified_fd());
+        let hop = self.namespaces.need_hop();
+        let flags = if hop { 0 } else { self.namespaces.new };
+        let pid_namespace = self.namespaces.pid.as_ref().filter(|_| !hop);
+        with_children_in(pid_namespace, || {
+            // SAFETY: `launch` asks for a caller with one thread.
+            unsafe { clone(flags, cgroup, false) }
+                .at(Stage::Namespace, || "cannot make the container's process and namespaces")
+        })
+    }
+
+    /// What the parent still has to do.
+    fn accompany(&self, mut launched: Launched) -> Result<Launched, Error> {
+        let mut accompany = || {
+            if self.namespaces.need_hop() {
+                launched.follow_hop()?;
+            }
+            if let Some(maps) = &self.namespaces.maps {
+                write_maps(launched.pid, maps)?;
+                launched.release()?;
+            }
+            if matches!(self.plan.stdio, Stdio::Terminal { .. }) {
+                launched.wait_console()?;
+            }
+            if self.plan.hold { launched.wait_held() } else { Ok(()) }
+        };
+        match accompany() {
+            Ok(()) => Ok(launched),
+            Err(error) => Err(launched.abandon(error)),
+        }
+    }
+
+    /// The child's whole life until it is the program.
+    fn become_container(mut self, channel: Child) -> ! {
+        let _no_return = NoReturn;
+        match self.live(&channel) {
+            Ok((root, terminal)) => self.program.run(root, terminal, channel, &self.trace),
+            Err(error) => fail(&channel, &error),
+        }
+    }
+
+    fn live(&mut self, channel: &Child) -> Result<(Root, Option<OwnedFd>), Error> {
+        self.trace.mark("sandbox: child runs");
+        die_with_parent(channel)?;
+        if let Some(entry) = self.plan.cgroup {
+            entry.join().at(Stage::Cgroup, || "cannot enter the cgroup")?;
+        }
+        self.enter_namespaces(channel)?;
+        self.program.adjust_oom_score()?;
+        hide()?;
+        setsid().at(Stage::Terminal, || "cannot lead a session")?;
+        // Modes are given as they are meant; the program's own mask comes at the end.
+        umask(Mode::empty());
+        if self.namespaces.cgroup {
+            unshare(CloneFlags::CLONE_NEWCGROUP).at(Stage::Namespace, || "cannot make a cgroup namespace")?;
+        }
+        self.trace.mark("sandbox: namespaces entered");
+
+        if self.namespaces.is_new(libc::CLONE_NEWNET) {
+            kernel::raise_loopback()?;
+        }
+        kernel::set_names(self.plan.config)?;
+        if let Some(proc) = &self.program.proc {
+            sysctl::write(proc, &self.sysctl)?;
+        }
+        self.trace.mark("sandbox: kernel set");
+
+        root::isolate()?;
+        self.mounts.iter_mut().try_for_each(Operation::create)?;
+        self.trace.mark("sandbox: mounts made");
+        // createRuntime and createContainer hooks belong here: the namespaces exist, the host's root is still seen.
+        let root = root::enter(&self.root)?;
+        self.trace.mark("sandbox: root entered");
+        self.mounts.iter().try_for_each(|mount| mount.attach(&root))?;
+        self.trace.mark("sandbox: mounts attached");
+        self.devices.make(&root)?;
+        self.trace.mark("sandbox: devices made");
+        let terminal = self.make_terminal(&root, channel)?;
+        masks::make_read_only(&root, &self.linux.readonly_paths)?;
+        masks::mask(&root, &self.linux.masked_paths)?;
+        let read_only = self.plan.config.root.as_ref().is_some_and(|root| root.readonly);
+        root::finish(&root, self.linux.rootfs_propagation.as_deref(), read_only)?;
+        self.trace.mark("sandbox: paths masked");
+        Ok((root, terminal))
+    }
+
+    fn enter_namespaces(&self, channel: &Child) -> Result<(), Error> {
+        let namespaces = &self.namespaces;
+        if namespaces.need_hop() {
+            self.hop(channel)?;
+        }
+        if namespaces.maps.is_some() {
+            channel.wait()?;
+            become_root()?;
+        }
+        if namespaces.need_hop() { Ok(()) } else { namespaces.join() }
+    }
+
+    /// Joins what exists, and goes on in a new process that is the parent's child too.
+    fn hop(&self, channel: &Child) -> Result<(), Error> {
+        self.namespaces.join()?;
+        if let Some(namespace) = &self.namespaces.pid {
+            setns(namespace, libc::CLONE_NEWPID).at(Stage::Namespace, || "cannot join the pid namespace")?;
+        }
+        // SAFETY: this process is the copy of one with one thread.
+        let cloned = unsafe { clone(self.namespaces.new, None, true) };
+        match cloned.at(Stage::Namespace, || "cannot make the container's namespaces")? {
+            Cloned::Child => die_with_parent(channel),
+            Cloned::Parent { pid, .. } => {
+                let status = channel.child(pid).is_err().into();
+                // SAFETY: ends this copy of the caller without running what belongs to the original.
+                unsafe { libc::_exit(status) }
+            }
+        }
+    }
+
+    fn make_terminal(&self, root: &Root, channel: &Child) -> Result<Option<OwnedFd>, Error> {
+        let Stdio::Terminal { columns, rows } = self.plan.stdio else { return Ok(None) };
+        let terminal = Terminal::open(root, columns, rows)?;
+        terminal.bind_console(root)?;
+        channel.console(&terminal.master)?;
+        Ok(Some(terminal.slave))
+    }
+}
+
+/// A /dev that is the host's or a volume has its own nodes.
+fn binds_dev(config: &Config) -> bool {
+    let is_bind = |mount: &spec::Mount| {
+        matches!(mount.kind.as_deref(), None | Some("bind" | "none"))
+            || mount.options.iter().any(|option| option == "bind" || option == "rbind")
+    };
+    config.mounts.iter().any(|mount| clean(&mount.destination) == Path::new("/dev") && is_bind(mount))
 }

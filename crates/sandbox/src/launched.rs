@@ -2,7 +2,21 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::Error;
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, waitid},
+    },
+    unistd::Pid,
+};
+
+use crate::{
+    Error,
+    channel::{Message, Parent},
+    error::{At, Stage},
+    sys::process::pidfd_open,
+};
 
 /// A process on its way to its program. Dropping this does not end it; the caller waits for it by `pidfd`.
 #[derive(Debug)]
@@ -13,19 +27,72 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// The master of its terminal, where it has one.
     pub console: Option<OwnedFd>,
-    channel: OwnedFd,
+    channel: Parent,
 }
 
 impl Launched {
+    pub(crate) fn new(pid: i32, pidfd: OwnedFd, channel: Parent) -> Self {
+        Self { pid, pidfd, console: None, channel }
+    }
+
     /// Lets a held program start.
     pub fn release(&mut self) -> Result<(), Error> {
-        let _ = &self.channel;
-        Err(Error::config("not yet"))
+        self.channel.go_on()
     }
 
     /// Returns once execve succeeded, or with what failed; the process has ended then and is to be reaped.
     pub fn wait_exec(&mut self) -> Result<(), Error> {
-        Err(Error::config("not yet"))
+        let mut executing = false;
+        loop {
+            match self.channel.receive()? {
+                Message::Executing => executing = true,
+                Message::Failed(error) => return Err(error),
+                // Closed by execve, or by the end of a program that ran already.
+                Message::End if executing => return Ok(()),
+                Message::End => return Err(died()),
+                Message::Console(_) | Message::Held | Message::Child(_) => {}
+            }
+        }
+    }
+
+    /// Waits for the terminal.
+    pub(crate) fn wait_console(&mut self) -> Result<(), Error> {
+        match self.channel.receive()? {
+            Message::Console(master) => {
+                self.console = Some(master);
+                Ok(())
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits until everything is ready.
+    pub(crate) fn wait_held(&mut self) -> Result<(), Error> {
+        match self.channel.receive()? {
+            Message::Held => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Turns from the intermediate process to the real one, which is a child of the caller too.
+    pub(crate) fn follow_hop(&mut self) -> Result<(), Error> {
+        let message = self.channel.receive();
+        if let Ok(Message::Child(pid)) = message {
+            // Ours and not reaped: the number cannot mean another process.
+            let pidfd = pidfd_open(pid).at(Stage::Namespace, || "cannot open the container's process")?;
+            reap(&self.pidfd);
+            (self.pid, self.pidfd) = (pid, pidfd);
+            return Ok(());
+        }
+        message.and_then(|other| Err(unexpected(other)))
+    }
+
+    /// Ends what did not become a container, and leaves no zombie.
+    pub(crate) fn abandon(self, error: Error) -> Error {
+        // Our own child and not reaped: the number cannot mean another process.
+        let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        reap(&self.pidfd);
+        error
     }
 }
 
@@ -34,4 +101,23 @@ impl AsFd for Launched {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
     }
+}
+
+fn reap(pidfd: &OwnedFd) {
+    while waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) == Err(Errno::EINTR) {}
+}
+
+fn unexpected(message: Message) -> Error {
+    match message {
+        Message::Failed(error) => error,
+        _ => died(),
+    }
+}
+
+fn died() -> Error {
+    Error::new(
+        Stage::Channel,
+        0,
+        "the container's process was killed before its program started (out of memory?)",
+    )
 }

@@ -3,14 +3,37 @@
 //! [`launch`] starts a container's first process, [`join`] a further one in it. Both take complete descriptions, decide
 //! nothing, and give back a pidfd. What was asked for and cannot be had is an [`Error`], never silently less.
 
+mod capabilities;
+mod channel;
+mod copy_up;
+mod devices;
 mod error;
+mod identity;
 pub mod init;
 mod join;
+mod kernel;
+mod labels;
 mod launch;
 mod launched;
+mod limits;
+mod masks;
+mod mounts;
+mod namespaces;
 mod plan;
+mod proc;
+mod process;
+mod program;
+mod resolve;
+mod root;
+mod signals;
 pub mod spec;
+mod streams;
+mod sys;
+mod sysctl;
+mod terminal;
+mod trace;
 pub mod userns;
+mod workdir;
 
 pub use error::{Error, Stage};
 pub use join::join;

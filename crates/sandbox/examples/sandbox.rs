@@ -1,0 +1,185 @@
+//! The smallest monitor: reads one JSON document from a file, starts the container, waits, exits with its status.
+//!
+//! `sandbox FILE`; the document: `{"config", "rootfs": {"lowers", "upper", "work"} | "/dir", "user", "groupAdd",
+//! "copyUp", "init", "seccomp": {…}, "cgroup": "name", "rootless": bool, "exec": [{"process", "user"}…], "terminal",
+//! "repeat": n}`. The tests of this crate and its measurements run it, because a caller of `launch` must have one thread.
+
+use std::{
+    io::{Read, Write},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
+
+use kapsel_sandbox::{Error, Join, Launched, Plan, Rootfs, Stdio, init, join, launch, spec, userns};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Root {
+    Directory(PathBuf),
+    Overlay { lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    config: spec::Config,
+    rootfs: Root,
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    group_add: Vec<String>,
+    #[serde(default)]
+    copy_up: Vec<String>,
+    #[serde(default)]
+    init: bool,
+    #[serde(default)]
+    hold: bool,
+    #[serde(default)]
+    terminal: bool,
+    #[serde(default)]
+    seccomp: Option<kapsel_seccomp::LinuxSeccomp>,
+    #[serde(default)]
+    cgroup: Option<String>,
+    #[serde(default)]
+    rootless: bool,
+    #[serde(default)]
+    exec: Vec<Exec>,
+    #[serde(default)]
+    repeat: u32,
+}
+
+#[derive(Deserialize)]
+struct Exec {
+    process: spec::Process,
+    #[serde(default)]
+    user: String,
+}
+
+fn main() -> ExitCode {
+    init::run_if_asked();
+    let path = std::env::args_os().nth(1).expect("sandbox FILE");
+    let document: Document =
+        serde_json::from_slice(&std::fs::read(path).expect("the document")).expect("JSON");
+    match run(&document) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{}: {} (errno {})", error.code, error.message, error.errno);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(document: &Document) -> Result<u8, Error> {
+    if document.rootless {
+        let granted = userns::enter()?;
+        let _ = writeln!(std::io::stderr(), "granted {granted:?}");
+    }
+    let rootfs = match &document.rootfs {
+        Root::Directory(path) => Rootfs::Directory(path.clone()),
+        Root::Overlay { lowers, upper, work } => Rootfs::Overlay {
+            lowers: lowers.clone(),
+            upper: upper.clone(),
+            work: work.clone(),
+            userxattr: document.rootless,
+        },
+    };
+    let seccomp = document.seccomp.as_ref().map(|profile| {
+        kapsel_seccomp::compile(profile, kapsel_seccomp::Architecture::NATIVE).expect("a profile")
+    });
+    let cgroup = document.cgroup.as_ref().map(|name| {
+        kapsel_cgroups::Cgroup::create(name, &kapsel_cgroups::LinuxResources::default()).expect("a cgroup")
+    });
+    let entry = cgroup.as_ref().map(|cgroup| cgroup.entry().expect("an entry"));
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let fds = Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+    let stdio = if document.terminal { Stdio::Terminal { columns: 80, rows: 24 } } else { fds };
+    let plan = Plan {
+        config: &document.config,
+        rootfs: &rootfs,
+        user: &document.user,
+        group_add: &document.group_add,
+        copy_up: &document.copy_up,
+        init: document.init,
+        seccomp: seccomp.as_ref(),
+        cgroup: entry.as_ref(),
+        stdio,
+        hold: document.hold,
+    };
+    if document.repeat > 0 {
+        measure(&plan, document.repeat)?;
+        return Ok(0);
+    }
+    let mut first = launch(&plan)?;
+    if document.hold {
+        first.release()?;
+    }
+    let mut status = finish(&mut first, document.exec.is_empty());
+    for exec in &document.exec {
+        let mut process = join(&Join {
+            target: first.pidfd.as_fd(),
+            process: &exec.process,
+            user: &exec.user,
+            group_add: &[],
+            seccomp: seccomp.as_ref(),
+            cgroup: entry.as_ref(),
+            stdio: fds,
+        })?;
+        status = finish(&mut process, true);
+    }
+    if !document.exec.is_empty() {
+        let _ =
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(first.pid), nix::sys::signal::Signal::SIGKILL);
+        wait(&first.pidfd);
+    }
+    if let Some(cgroup) = cgroup {
+        cgroup.remove().expect("an empty cgroup");
+    }
+    status
+}
+
+/// Until the program runs, and, with `ended`, until it has ended.
+fn finish(launched: &mut Launched, ended: bool) -> Result<u8, Error> {
+    let started = launched.wait_exec();
+    if let Err(error) = started {
+        wait(&launched.pidfd);
+        return Err(error);
+    }
+    if let Some(master) = launched.console.take() {
+        copy_console(master);
+    }
+    Ok(if ended { wait(&launched.pidfd) } else { 0 })
+}
+
+/// Until the last slave is closed (EIO).
+fn copy_console(master: OwnedFd) {
+    let mut master = std::fs::File::from(master);
+    let mut buffer = [0u8; 4096];
+    while let Ok(length) = master.read(&mut buffer) {
+        let _ = std::io::stdout().write_all(&buffer[..length]);
+    }
+}
+
+fn wait(pidfd: &OwnedFd) -> u8 {
+    match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED).expect("a child") {
+        WaitStatus::Exited(_, status) => status as u8,
+        WaitStatus::Signaled(_, signal, _) => 128 + signal as u8,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Microseconds of each start: until execve succeeded, and until the process was reaped.
+fn measure(plan: &Plan, repeat: u32) -> Result<(), Error> {
+    for _ in 0..repeat {
+        let begin = Instant::now();
+        let mut launched = launch(plan)?;
+        launched.wait_exec()?;
+        let executed = begin.elapsed().as_micros();
+        wait(&launched.pidfd);
+        let _ = writeln!(std::io::stdout(), "{executed} {}", begin.elapsed().as_micros());
+    }
+    Ok(())
+}

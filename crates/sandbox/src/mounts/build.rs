@@ -1,0 +1,215 @@
+//! The list of mounts from the document, in the parent: bind sources are opened here, as the host has them.
+
+use std::{
+    ffi::CString,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::{Component, Path, PathBuf},
+};
+
+use nix::errno::Errno;
+
+use super::{Filesystem, Operation, What, cgroup::Cgroups, options::Options};
+use crate::{
+    Error,
+    error::{At, Stage},
+    namespaces::{Maps, Namespaces, in_first_user_namespace},
+    spec::{Config, Mount},
+    sys::mount::{Attributes, clone_tree, map_ids, set_attributes},
+    userns::{KnownIds, holder},
+};
+
+/// What the list depends on beside the mounts.
+pub(crate) struct Builder<'a> {
+    /// The container's namespaces.
+    pub namespaces: &'a Namespaces,
+    /// Destinations that begin with what the image has there.
+    pub copy_up: &'a [String],
+    /// Whether the container is in a cgroup of its own.
+    pub own_cgroup: bool,
+    /// SELinux label of new file systems.
+    pub label: Option<&'a str>,
+}
+
+impl Builder<'_> {
+    /// The operations, in the document's order.
+    pub(crate) fn build(&self, config: &Config) -> Result<Vec<Operation>, Error> {
+        config.mounts.iter().map(|mount| self.operation(mount)).collect()
+    }
+
+    fn operation(&self, mount: &Mount) -> Result<Operation, Error> {
+        let destination = clean(&mount.destination);
+        if !mount.destination.is_absolute() || destination == Path::new("/") {
+            let path = mount.destination.display();
+            return Err(Error::config(format!(
+                "mounts: the destination {path:?} must be an absolute path below /"
+            )));
+        }
+        let mut options = Options::parse(mount.options.iter().map(String::as_str));
+        let kind = mount.kind.as_deref().unwrap_or("bind");
+        if kind == "bind" || kind == "none" {
+            options.bind.get_or_insert(false);
+        }
+        let copy_up =
+            options.copy_up || self.copy_up.iter().any(|path| clean(Path::new(path)) == destination);
+        let plain =
+            destination == Path::new("/dev") || matches!(kind, "proc" | "sysfs" | "cgroup" | "cgroup2");
+        let operation = |what, own| Operation { destination: destination.clone(), what, plain, own, copy_up };
+
+        if let Some(recursive) = options.bind {
+            let source = mount.source.as_deref().unwrap_or_default();
+            let tree = bind(Path::new(source), recursive, &options)?;
+            self.shift(&tree, mount, &options)?;
+            return Ok(operation(What::Tree(tree), Attributes::default()));
+        }
+        if matches!(kind, "cgroup" | "cgroup2") {
+            return Ok(operation(self.cgroups(&options)?, Attributes::default()));
+        }
+        if let Some(host) = self.only_the_hosts(kind) {
+            let tree = bind(Path::new(host), true, &read_only_everywhere(&options))?;
+            return Ok(operation(What::Tree(tree), Attributes::default()));
+        }
+        let filesystem = self.filesystem(kind, mount, &options)?;
+        let propagation = options.either().propagation;
+        Ok(operation(What::Filesystem(filesystem), Attributes { propagation, ..Attributes::default() }))
+    }
+
+    /// Without a cgroup of its own the container sees its caller's, which it must not write (CVE-2023-25809); without a
+    /// cgroup namespace it sees the host's.
+    fn cgroups(&self, options: &Options) -> Result<What, Error> {
+        let mut attributes = options.either().set;
+        if !self.own_cgroup || !self.namespaces.cgroup {
+            attributes |= libc::MOUNT_ATTR_RDONLY;
+        }
+        if self.namespaces.cgroup {
+            return Ok(What::Cgroups(Cgroups::new(attributes)?));
+        }
+        let below = Attributes { set: attributes, ..Attributes::default() };
+        bind(Path::new("/sys/fs/cgroup"), true, &Options { below, ..Options::default() }).map(What::Tree)
+    }
+
+    /// The host's own mount that must stand in: a user namespace may only mount the /proc and /sys of a PID and network
+    /// namespace that belongs to it.
+    fn only_the_hosts(&self, kind: &str) -> Option<&'static str> {
+        let ours = self.namespaces.is_separate(libc::CLONE_NEWUSER);
+        let of_host = |flag| {
+            if ours {
+                !self.namespaces.is_new(flag)
+            } else {
+                !self.namespaces.is_separate(flag) && !in_first_user_namespace()
+            }
+        };
+        match kind {
+            "proc" if of_host(libc::CLONE_NEWPID) => Some("/proc"),
+            "sysfs" if of_host(libc::CLONE_NEWNET) => Some("/sys"),
+            _ => None,
+        }
+    }
+
+    fn filesystem(&self, kind: &str, mount: &Mount, options: &Options) -> Result<Filesystem, Error> {
+        let text =
+            |word: &str| CString::new(word).map_err(|_| Error::config("mounts: a word contains a zero byte"));
+        let known = if kind == "devpts" { KnownIds::of_groups(self.namespaces) } else { KnownIds::All };
+        let mut settings = vec![(text("source")?, Some(text(mount.source.as_deref().unwrap_or(kind))?))];
+        for word in &options.data {
+            let (key, value) = match word.split_once('=') {
+                Some((key, value)) => (key, Some(value)),
+                None => (word.as_str(), None),
+            };
+            // The terminal group does not exist with a single id: terminals belong to their user's group then.
+            if key == "gid" && value.and_then(|v| v.parse().ok()).is_some_and(|gid| !known.contain(gid)) {
+                continue;
+            }
+            settings.push((text(key)?, value.map(text).transpose()?));
+        }
+        if let Some(label) = self.label.filter(|label| !label.is_empty())
+            && matches!(kind, "tmpfs" | "mqueue" | "devpts")
+        {
+            settings.push((text("context")?, Some(text(label)?)));
+        }
+        Ok(Filesystem { kind: text(kind)?, settings, attributes: options.either().set })
+    }
+
+    /// Shows a volume's ids as the container's user namespace maps them, or as the mount itself says.
+    fn shift(&self, tree: &OwnedFd, mount: &Mount, options: &Options) -> Result<(), Error> {
+        let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+        if options.idmap.is_none() && !own {
+            return Ok(());
+        }
+        let maps = if own {
+            Maps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() }
+        } else {
+            let maps = self.namespaces.maps.clone();
+            maps.ok_or_else(|| {
+                Error::config("mounts: idmap needs mappings of its own or of the user namespace")
+            })?
+        };
+        map_ids(tree, options.idmap.unwrap_or(false), holder(&maps)?).at(Stage::Mount, || {
+            format!(
+                "cannot map the ids of {}; its file system must support id-mapped mounts",
+                mount.destination.display()
+            )
+        })
+    }
+}
+
+/// A detached tree of what is at `source`, with its attributes.
+fn bind(source: &Path, recursive: bool, options: &Options) -> Result<OwnedFd, Error> {
+    let what = || format!("cannot bind {}", source.display());
+    let path = CString::new(source.as_os_str().as_bytes())
+        .map_err(|_| Error::config("mounts: a zero byte in a path"))?;
+    if !source.is_absolute() {
+        return Err(Error::config(format!(
+            "mounts: the bind source {:?} must be an absolute path",
+            source.display()
+        )));
+    }
+    let tree = match clone_tree(None, &path, recursive) {
+        Err(Errno::ENOENT) => {
+            let message = format!("bind source path does not exist: {}", source.display());
+            return Err(Error::new(Stage::Mount, libc::ENOENT, message));
+        }
+        other => other.at(Stage::Mount, what)?,
+    };
+    // A copy of a shared mount is its peer: without a word to the contrary the container's mounts would appear outside.
+    let mut below = options.below;
+    if below.propagation == 0 && options.own.propagation == 0 {
+        below.propagation = libc::MS_PRIVATE;
+    }
+    for (attributes, recursive) in [(below, true), (options.own, false)] {
+        if !attributes.is_empty() {
+            set_attributes(&tree, recursive, attributes).at(Stage::Mount, what)?;
+        }
+    }
+    Ok(tree)
+}
+
+fn read_only_everywhere(options: &Options) -> Options {
+    let below = Attributes { set: options.either().set, ..Attributes::default() };
+    Options { below, ..Options::default() }
+}
+
+/// The path without "." and "..", as the specification means destinations.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_never_leaves_the_root() {
+        assert_eq!(clean(Path::new("/a/../../../etc/./x")), Path::new("/etc/x"));
+        assert_eq!(clean(Path::new("..")), Path::new("/"));
+    }
+}

@@ -1,0 +1,164 @@
+//! The container's mounts as a list of small operations: built first, by the parent; carried out in one loop, by the
+//! child.
+//!
+//! Three moments. *Build*, outside: every bind source becomes a detached tree, so that no path of the host is looked up
+//! later. *Create*, in the child's namespaces while the host is still visible (a /proc or /sys in a user namespace may
+//! only be made where a whole one is seen): every file system becomes a detached mount. *Attach*, after pivot_root: each
+//! tree is put on a place that the kernel resolved inside the container, with nothing of the host left to be reached.
+
+mod build;
+mod cgroup;
+mod options;
+
+use std::{
+    ffi::CString,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use nix::{errno::Errno, sys::statfs::PROC_SUPER_MAGIC};
+
+pub(crate) use build::{Builder, clean};
+pub(crate) use options::Options;
+
+use crate::{
+    Error,
+    copy_up::copy_up,
+    error::{At, Stage},
+    resolve::{Kind, Root, is_on, kind_of},
+    sys::mount::{Attributes, Context, attach, set_attributes},
+};
+
+/// One mount.
+pub(crate) struct Operation {
+    /// Where, an absolute path in the container without "." and "..".
+    destination: PathBuf,
+    what: What,
+    /// Whether a symbolic link on the way is an attack and not a convenience: /proc, /sys, /dev and the cgroups, on
+    /// whose being what they seem the rest relies (CVE-2019-19921, CVE-2023-27561, CVE-2026-41579).
+    plain: bool,
+    /// What the mount alone still needs after it was made.
+    own: Attributes,
+    /// Whether it begins with what the image has there.
+    copy_up: bool,
+}
+
+/// What is mounted.
+enum What {
+    /// A detached tree.
+    Tree(OwnedFd),
+    /// A file system to be made in the container's namespaces.
+    Filesystem(Filesystem),
+    /// The cgroup hierarchies that this machine has.
+    Cgroups(cgroup::Cgroups),
+}
+
+/// A file system to be made.
+struct Filesystem {
+    kind: CString,
+    /// `key=value` or `key`.
+    settings: Vec<(CString, Option<CString>)>,
+    /// `MOUNT_ATTR_*`.
+    attributes: u64,
+}
+
+impl Filesystem {
+    fn create(&self) -> nix::Result<OwnedFd> {
+        let context = Context::open(&self.kind)?;
+        for (key, value) in &self.settings {
+            match value {
+                Some(value) => context.set(key, value)?,
+                None => context.flag(key)?,
+            }
+        }
+        context.mount(self.attributes)
+    }
+}
+
+impl Operation {
+    /// Makes the file system, not attached anywhere.
+    pub(crate) fn create(&mut self) -> Result<(), Error> {
+        match &mut self.what {
+            What::Tree(_) => {}
+            What::Cgroups(cgroups) => cgroups.create()?,
+            What::Filesystem(filesystem) => {
+                let tree = filesystem.create().at(Stage::Mount, || {
+                    let kind = filesystem.kind.to_string_lossy();
+                    format!("cannot mount a {kind} on {}", self.destination.display())
+                })?;
+                self.what = What::Tree(tree);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the mount on its place. The tree stays with the caller: a terminal is opened in the one of /dev/pts.
+    pub(crate) fn attach(&self, root: &Root) -> Result<(), Error> {
+        let what = || format!("cannot mount on {}", self.destination.display());
+        let tree = match &self.what {
+            What::Tree(tree) => tree,
+            What::Cgroups(cgroups) => return cgroups.attach(root, &self.destination),
+            What::Filesystem(_) => unreachable!("create comes before attach"),
+        };
+        let kind = kind_of(tree).at(Stage::Mount, what)?;
+        let place = if self.plain {
+            root.make_plain(&self.destination, kind).map_err(|errno| self.not_plain(errno))?
+        } else {
+            root.make(&self.destination, kind).at(Stage::Mount, what)?
+        };
+        self.refuse_kernel_files(&place, tree)?;
+        if self.copy_up && kind == Kind::Directory {
+            copy_up(&place, tree).at(Stage::Mount, || {
+                format!("cannot copy the image's {} into its volume", self.destination.display())
+            })?;
+        }
+        attach(tree, &place).at(Stage::Mount, what)?;
+        if !self.own.is_empty() {
+            set_attributes(tree, false, self.own).at(Stage::Mount, what)?;
+        }
+        Ok(())
+    }
+
+    fn not_plain(&self, errno: Errno) -> Error {
+        let place = self.destination.display();
+        match errno {
+            Errno::ELOOP => Error::new(
+                Stage::Mount,
+                errno as i32,
+                format!(
+                    "{place} in the image is or goes through a symbolic link; it must be an ordinary directory"
+                ),
+            ),
+            _ => Error::system(Stage::Mount, errno, format!("cannot mount on {place}")),
+        }
+    }
+
+    /// A mount over a file of /proc would make the kernel's words a forgery (CVE-2019-16884, CVE-2025-52881), also if an
+    /// image's link led there. One of the kernel's own over another is no forgery.
+    fn refuse_kernel_files(&self, place: &OwnedFd, tree: &OwnedFd) -> Result<(), Error> {
+        let known = PROC_FILES.iter().any(|file| self.destination == Path::new(file));
+        if known || !is_on(place, PROC_SUPER_MAGIC) || is_on(tree, PROC_SUPER_MAGIC) {
+            return Ok(());
+        }
+        let place = self.destination.display();
+        Err(Error::new(
+            Stage::Mount,
+            libc::EPERM,
+            format!("cannot mount on {place}: it lies in the kernel's /proc"),
+        ))
+    }
+}
+
+/// Files of /proc that LXCFS and its like may replace, as in runc.
+const PROC_FILES: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];

@@ -1,0 +1,168 @@
+//! The options of one mount, as mount(8) and the runtime specification spell them, sorted by whom they concern.
+
+use libc::{
+    MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_NODEV, MOUNT_ATTR_NODIRATIME, MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSYMFOLLOW, MOUNT_ATTR_RDONLY, MOUNT_ATTR_RELATIME,
+    MOUNT_ATTR_STRICTATIME,
+};
+
+use crate::sys::mount::Attributes;
+
+/// Options by whom they concern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Whether this is a bind mount, and then whether of the mounts below too.
+    pub bind: Option<Recursive>,
+    /// Of the mount alone.
+    pub own: Attributes,
+    /// Of the mount and those below it.
+    pub below: Attributes,
+    /// Whether a new file system begins with what the image has at its place.
+    pub copy_up: bool,
+    /// Whether ids are to be mapped, and then whether of the mounts below too.
+    pub idmap: Option<Recursive>,
+    /// For the file system: `key=value` or `key`.
+    pub data: Vec<String>,
+}
+
+/// Whether mounts below are meant too.
+pub(crate) type Recursive = bool;
+
+/// Where an attribute goes.
+enum Effect {
+    Set(u64),
+    Unset(u64),
+    /// One of the access time modes, which exclude one another.
+    Time(u64),
+}
+
+fn effect(word: &str) -> Option<Effect> {
+    use Effect::{Set, Time, Unset};
+    Some(match word {
+        "ro" => Set(MOUNT_ATTR_RDONLY),
+        "rw" => Unset(MOUNT_ATTR_RDONLY),
+        "nosuid" => Set(MOUNT_ATTR_NOSUID),
+        "suid" => Unset(MOUNT_ATTR_NOSUID),
+        "nodev" => Set(MOUNT_ATTR_NODEV),
+        "dev" => Unset(MOUNT_ATTR_NODEV),
+        "noexec" => Set(MOUNT_ATTR_NOEXEC),
+        "exec" => Unset(MOUNT_ATTR_NOEXEC),
+        "nodiratime" => Set(MOUNT_ATTR_NODIRATIME),
+        "diratime" => Unset(MOUNT_ATTR_NODIRATIME),
+        "nosymfollow" => Set(MOUNT_ATTR_NOSYMFOLLOW),
+        "symfollow" => Unset(MOUNT_ATTR_NOSYMFOLLOW),
+        "noatime" => Time(MOUNT_ATTR_NOATIME),
+        "atime" | "relatime" | "norelatime" | "nostrictatime" => Time(MOUNT_ATTR_RELATIME),
+        "strictatime" => Time(MOUNT_ATTR_STRICTATIME),
+        _ => return None,
+    })
+}
+
+impl Options {
+    /// Reads the words in order; a later one wins over an earlier one.
+    pub(crate) fn parse<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut options = Self::default();
+        for word in words {
+            options.read(word);
+        }
+        options
+    }
+
+    /// What concerns a mount that has none below it.
+    pub(crate) fn either(&self) -> Attributes {
+        Attributes {
+            set: self.own.set | self.below.set,
+            clear: self.own.clear | self.below.clear,
+            propagation: self.own.propagation | self.below.propagation,
+        }
+    }
+
+    fn read(&mut self, word: &str) {
+        if let Some(effect) = effect(word) {
+            // Without an "r" before it the plain word only takes back an earlier one: a volume "rw" does not become
+            // writable where its source is a read-only mount.
+            return apply(&mut self.own, effect, false);
+        }
+        if let Some(effect) = word.strip_prefix('r').and_then(effect) {
+            return apply(&mut self.below, effect, true);
+        }
+        match word {
+            "defaults" | "" => {}
+            "bind" => self.bind = Some(self.bind.unwrap_or(false)),
+            "rbind" => self.bind = Some(true),
+            "private" => self.own.propagation = libc::MS_PRIVATE,
+            "rprivate" => self.below.propagation = libc::MS_PRIVATE,
+            "shared" => self.own.propagation = libc::MS_SHARED,
+            "rshared" => self.below.propagation = libc::MS_SHARED,
+            "slave" => self.own.propagation = libc::MS_SLAVE,
+            "rslave" => self.below.propagation = libc::MS_SLAVE,
+            "unbindable" => self.own.propagation = libc::MS_UNBINDABLE,
+            "runbindable" => self.below.propagation = libc::MS_UNBINDABLE,
+            "tmpcopyup" => self.copy_up = true,
+            "idmap" => self.idmap = Some(false),
+            "ridmap" => self.idmap = Some(true),
+            data => self.data.push(data.to_owned()),
+        }
+    }
+}
+
+fn apply(attributes: &mut Attributes, effect: Effect, clear: bool) {
+    match effect {
+        Effect::Set(bits) => {
+            attributes.set |= bits;
+            attributes.clear &= !bits;
+        }
+        Effect::Unset(bits) => {
+            attributes.set &= !bits;
+            if clear {
+                attributes.clear |= bits;
+            }
+        }
+        Effect::Time(mode) => {
+            attributes.set = attributes.set & !MOUNT_ATTR__ATIME | mode;
+            // The kernel wants the whole field cleared when one mode is set.
+            attributes.clear |= MOUNT_ATTR__ATIME;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_word_wins() {
+        let options = Options::parse(["ro", "nosuid", "rw"]);
+        assert_eq!(options.own, Attributes { set: MOUNT_ATTR_NOSUID, ..Attributes::default() });
+    }
+
+    #[test]
+    fn an_r_before_a_word_means_the_mounts_below_too() {
+        let options = Options::parse(["rbind", "rro", "rprivate"]);
+        assert_eq!(options.bind, Some(true));
+        let below =
+            Attributes { set: MOUNT_ATTR_RDONLY, propagation: libc::MS_PRIVATE, ..Attributes::default() };
+        assert_eq!(options.below, below);
+        assert!(options.own.is_empty());
+    }
+
+    #[test]
+    fn relatime_and_rw_are_not_taken_for_recursive_words() {
+        let options = Options::parse(["relatime", "rw", "ro"]);
+        assert_eq!(options.own.set, MOUNT_ATTR_RDONLY);
+        assert!(options.below.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_attribute_is_the_file_systems() {
+        let options = Options::parse(["mode=755", "size=64k", "noexec"]);
+        assert_eq!(options.data, ["mode=755", "size=64k"]);
+    }
+
+    #[test]
+    fn one_time_mode_excludes_the_others() {
+        let options = Options::parse(["noatime", "strictatime"]);
+        assert_eq!(options.own.set, MOUNT_ATTR_STRICTATIME);
+        assert_eq!(options.own.clear, MOUNT_ATTR__ATIME);
+    }
+}

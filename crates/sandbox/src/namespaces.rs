@@ -1,0 +1,201 @@
+//! Which namespaces the new process gets: new ones, existing ones joined by path, or the caller's.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::errno::Errno;
+
+use crate::{
+    Error,
+    error::{At, Stage},
+    spec::{Config, IdMapping, Linux, Namespace, NamespaceKind},
+    sys::process::{Cloned, prctl, setns},
+};
+
+/// Inode of the first user namespace (include/linux/proc_ns.h, PROC_USER_INIT_INO).
+const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
+/// What a container's first process is cloned into.
+pub(crate) struct Namespaces {
+    /// `CLONE_NEW*` of the new ones but the cgroup namespace, which can only be made after its cgroup was entered:
+    /// it shows as "/" whatever cgroup the maker is in.
+    pub new: u64,
+    /// Whether the cgroup namespace is new.
+    pub cgroup: bool,
+    /// Existing ones to join, the user namespace last: in it there is no right over those that belong to its parents.
+    joined: Vec<(i32, OwnedFd)>,
+    /// An existing PID namespace.
+    pub pid: Option<OwnedFd>,
+    /// Mappings of the new user namespace.
+    pub maps: Option<Maps>,
+}
+
+/// The id mappings of a new user namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Maps {
+    /// User ids.
+    pub uids: Vec<IdMapping>,
+    /// Group ids.
+    pub gids: Vec<IdMapping>,
+}
+
+impl Namespaces {
+    /// Reads the document and opens what is joined.
+    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
+        static NOTHING: &[Namespace] = &[];
+        let linux = config.linux.as_ref();
+        let mut namespaces = Self { new: 0, cgroup: false, joined: Vec::new(), pid: None, maps: None };
+        let mut seen = 0u64;
+        for namespace in linux.map_or(NOTHING, |linux| &linux.namespaces) {
+            let flag = flag_of(namespace.kind)?;
+            if seen & flag as u64 != 0 {
+                return Err(Error::config(format!("linux.namespaces names {:?} twice", namespace.kind)));
+            }
+            seen |= flag as u64;
+            namespaces.add(namespace, flag)?;
+        }
+        if seen & libc::CLONE_NEWNS as u64 == 0 {
+            // pivot_root in the caller's mount namespace would take the host's root away from everybody.
+            return Err(Error::config(
+                "linux.namespaces must hold a mount namespace: without one the host's would change",
+            ));
+        }
+        namespaces.joined.sort_by_key(|(flag, _)| *flag == libc::CLONE_NEWUSER);
+        namespaces.maps = namespaces.maps_from(linux)?;
+        Ok(namespaces)
+    }
+
+    fn add(&mut self, namespace: &Namespace, flag: i32) -> Result<(), Error> {
+        let Some(path) = &namespace.path else {
+            match namespace.kind {
+                NamespaceKind::Cgroup => self.cgroup = true,
+                _ => self.new |= flag as u64,
+            }
+            return Ok(());
+        };
+        let fd = OwnedFd::from(
+            File::open(path)
+                .at(Stage::Namespace, || format!("cannot open the namespace {}", path.display()))?,
+        );
+        match namespace.kind {
+            NamespaceKind::Pid => self.pid = Some(fd),
+            _ => self.joined.push((flag, fd)),
+        }
+        Ok(())
+    }
+
+    fn maps_from(&self, linux: Option<&Linux>) -> Result<Option<Maps>, Error> {
+        if self.new & libc::CLONE_NEWUSER as u64 == 0 {
+            return Ok(None);
+        }
+        let (uids, gids) =
+            linux.map(|l| (l.uid_mappings.clone(), l.gid_mappings.clone())).unwrap_or_default();
+        if uids.is_empty() || gids.is_empty() {
+            return Err(Error::config("a new user namespace needs linux.uidMappings and linux.gidMappings"));
+        }
+        Ok(Some(Maps { uids, gids }))
+    }
+
+    /// Whether a kind is new.
+    pub(crate) fn is_new(&self, flag: i32) -> bool {
+        self.new & flag as u64 != 0
+    }
+
+    /// Whether a kind is not the caller's own.
+    pub(crate) fn is_separate(&self, flag: i32) -> bool {
+        self.is_new(flag)
+            || flag == libc::CLONE_NEWPID && self.pid.is_some()
+            || self.joined.iter().any(|(joined, _)| *joined == flag)
+    }
+
+    /// Whether the real process must be made by an intermediate one: a user namespace that exists must be entered
+    /// before the others are made, so that they belong to it; and one that is made gives no right to join others.
+    pub(crate) fn need_hop(&self) -> bool {
+        let user = libc::CLONE_NEWUSER;
+        self.joined.iter().any(|(flag, _)| *flag == user)
+            || self.is_new(user) && (self.pid.is_some() || !self.joined.is_empty())
+    }
+
+    /// Enters the existing ones. The PID namespace is not among them: it is only entered by children.
+    pub(crate) fn join(&self) -> Result<(), Error> {
+        for (flag, fd) in &self.joined {
+            setns(fd, *flag)
+                .at(Stage::Namespace, || format!("cannot join the {} namespace", name_of(*flag)))?;
+            if *flag == libc::CLONE_NEWUSER {
+                become_root()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn flag_of(kind: NamespaceKind) -> Result<i32, Error> {
+    Ok(match kind {
+        NamespaceKind::Pid => libc::CLONE_NEWPID,
+        NamespaceKind::Network => libc::CLONE_NEWNET,
+        NamespaceKind::Mount => libc::CLONE_NEWNS,
+        NamespaceKind::Ipc => libc::CLONE_NEWIPC,
+        NamespaceKind::Uts => libc::CLONE_NEWUTS,
+        NamespaceKind::User => libc::CLONE_NEWUSER,
+        NamespaceKind::Cgroup => libc::CLONE_NEWCGROUP,
+        NamespaceKind::Time => {
+            return Err(Error::config(
+                "linux.namespaces: time namespaces are not supported; remove the entry",
+            ));
+        }
+    })
+}
+
+fn name_of(flag: i32) -> &'static str {
+    match flag {
+        libc::CLONE_NEWNET => "network",
+        libc::CLONE_NEWNS => "mount",
+        libc::CLONE_NEWIPC => "ipc",
+        libc::CLONE_NEWUTS => "uts",
+        libc::CLONE_NEWUSER => "user",
+        libc::CLONE_NEWPID => "pid",
+        _ => "cgroup",
+    }
+}
+
+/// Runs `clone` with an existing PID namespace as that of the caller's next children.
+/// One process less than the usual fork after setns, and the new process is the caller's own child.
+pub(crate) fn with_children_in(
+    pid_namespace: Option<impl AsFd>,
+    clone: impl FnOnce() -> Result<Cloned, Error>,
+) -> Result<Cloned, Error> {
+    let Some(namespace) = pid_namespace else { return clone() };
+    let own = File::open("/proc/self/ns/pid").at(Stage::Namespace, || "cannot open /proc/self/ns/pid")?;
+    setns(namespace, libc::CLONE_NEWPID).at(Stage::Namespace, || "cannot join the pid namespace")?;
+    let cloned = clone();
+    if !matches!(cloned, Ok(Cloned::Child)) {
+        setns(own, libc::CLONE_NEWPID)
+            .at(Stage::Namespace, || "cannot return to the caller's pid namespace")?;
+    }
+    cloned
+}
+
+/// Whether the caller is in the machine's first user namespace, where root's devices and mounts are.
+pub(crate) fn in_first_user_namespace() -> bool {
+    nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|stat| stat.st_ino == FIRST_USER_NAMESPACE)
+}
+
+/// Becomes id 0 of the user namespace just entered: until then every id is the overflow id, and files made by this
+/// process would have no owner.
+pub(crate) fn become_root() -> Result<(), Error> {
+    let what = || "cannot become id 0 of the user namespace; map the container's id 0";
+    // SAFETY: integers only. The raw calls change this process, which has one thread.
+    Errno::result(unsafe { libc::setresgid(0, 0, 0) }).at(Stage::Namespace, what)?;
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::setresuid(0, 0, 0) }).at(Stage::Namespace, what)?;
+    Ok(())
+}
+
+/// Nobody may look into this process (/proc/PID/fd, root, exe, ptrace) from now on: it still holds things of the host,
+/// and an enemy may share its PID namespace (CVE-2016-9962).
+pub(crate) fn hide() -> Result<(), Error> {
+    prctl(libc::PR_SET_DUMPABLE, 0, 0).at(Stage::Privilege, || "cannot become undumpable")?;
+    Ok(())
+}

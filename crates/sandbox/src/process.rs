@@ -1,0 +1,222 @@
+//! From "inside the container" to the program: identity, privileges, execve. The same for a first process and for one
+//! that joins.
+//!
+//! The order is runc's, and each step needs a right that a later one takes away.
+
+use std::{
+    convert::Infallible,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+};
+
+use nix::errno::Errno;
+
+use crate::{
+    Error, Stdio,
+    capabilities::Sets,
+    channel::Child,
+    error::{At, Stage},
+    identity::Identity,
+    labels, limits,
+    namespaces::hide,
+    proc::Proc,
+    program::Program,
+    resolve::Root,
+    signals,
+    spec::{Personality, Process},
+    streams::{self, EXECUTABLE},
+    sys::process::{new_session_keyring, prctl},
+    terminal,
+    trace::Trace,
+    workdir,
+};
+
+/// What is known about the program before its process exists.
+pub(crate) struct Prepared<'a> {
+    process: &'a Process,
+    personality: Option<&'a Personality>,
+    user: &'a str,
+    group_add: &'a [String],
+    seccomp: Option<&'a kapsel_seccomp::Program>,
+    stdio: Stdio<'a>,
+    /// Whether to wait before the program.
+    pub hold: bool,
+    /// The executable to become instead, which is to start the program as its child.
+    pub init: Option<OwnedFd>,
+    program: Program,
+    capabilities: Sets,
+    /// The host's /proc, where something has to be written there.
+    pub proc: Option<Proc>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Reads and checks everything that can be.
+    pub(crate) fn new(
+        process: &'a Process,
+        personality: Option<&'a Personality>,
+        (user, group_add): (&'a str, &'a [String]),
+        seccomp: Option<&'a kapsel_seccomp::Program>,
+        stdio: Stdio<'a>,
+    ) -> Result<Self, Error> {
+        if seccomp.is_some_and(|program| program.flags() & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32 != 0)
+        {
+            return Err(Error::config("seccomp: SCMP_ACT_NOTIFY is not supported; remove the rule"));
+        }
+        let proc =
+            (labels::are_asked(process) || process.oom_score_adj.is_some()).then(Proc::open).transpose()?;
+        Ok(Self {
+            process,
+            personality,
+            user,
+            group_add,
+            seccomp,
+            stdio,
+            hold: false,
+            init: None,
+            program: Program::new(process)?,
+            capabilities: Sets::parse(process.capabilities.as_ref())?,
+            proc,
+        })
+    }
+
+    /// Sets how willingly the process is killed for its memory. Early: this file has no owner once the process hides.
+    pub(crate) fn adjust_oom_score(&self) -> Result<(), Error> {
+        let (Some(score), Some(proc)) = (self.process.oom_score_adj, &self.proc) else { return Ok(()) };
+        proc.write("self/oom_score_adj", &score.to_string()).at(Stage::Limit, || {
+            format!("cannot set oom_score_adj to {score} (lowering it needs CAP_SYS_RESOURCE)")
+        })
+    }
+
+    /// Takes on the OOM score for a child to inherit; gives the caller's own.
+    pub(crate) fn lend_oom_score(&self) -> Result<Option<String>, Error> {
+        let (Some(_), Some(proc)) = (self.process.oom_score_adj, &self.proc) else { return Ok(None) };
+        let own = proc.read("self/oom_score_adj").at(Stage::Limit, || "cannot read oom_score_adj")?;
+        self.adjust_oom_score()?;
+        Ok(Some(own))
+    }
+
+    /// Takes back what [`Prepared::lend_oom_score`] gave.
+    pub(crate) fn restore_oom_score(&self, own: Option<String>) -> Result<(), Error> {
+        let (Some(own), Some(proc)) = (own, &self.proc) else { return Ok(()) };
+        proc.write("self/oom_score_adj", own.trim()).at(Stage::Limit, || "cannot restore oom_score_adj")
+    }
+
+    /// Becomes the program, or says why not and ends. `terminal`: its slave.
+    pub(crate) fn run(self, root: Root, terminal: Option<OwnedFd>, channel: Child, trace: &Trace) -> ! {
+        let Err(error) = self.become_program(&root, terminal.as_ref(), &channel, trace);
+        fail(&channel, &error)
+    }
+
+    fn become_program(
+        &self,
+        root: &Root,
+        terminal: Option<&OwnedFd>,
+        channel: &Child,
+        trace: &Trace,
+    ) -> Result<Infallible, Error> {
+        let process = self.process;
+        limits::apply(process, self.personality)?;
+        leave_keyring()?;
+        if let Some(proc) = &self.proc {
+            labels::write(proc, process)?;
+        }
+        let gids = &process.user.additional_gids;
+        let identity = Identity::find(root, self.user, self.group_add, gids)?;
+        workdir::enter(root, &process.cwd)?;
+        if let Some(terminal) = terminal {
+            terminal::control(terminal)?;
+        }
+        let mut program = self.program.clone();
+        program.default_home(&identity.home);
+
+        // The last moment at which anything but the program's streams is open, so the last at which to write a trace.
+        trace.mark("sandbox: closing");
+        streams::settle(self.sources(terminal), channel, self.init.as_ref())?;
+        streams::give_to(identity.uid, terminal.is_some());
+        workdir::verify()?;
+        if !process.no_new_privileges {
+            // Needs CAP_SYS_ADMIN, which is about to go; the profile must allow what is still to be done, as with runc.
+            self.load_seccomp()?;
+        }
+        identity.assume(&self.capabilities)?;
+        self.forget_caller(channel)?;
+        if process.no_new_privileges {
+            prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Stage::Privilege, || "cannot set no_new_privs")?;
+        }
+        if self.hold {
+            channel.hold()?;
+        }
+        channel.executing()?;
+        if process.no_new_privileges {
+            // Nothing but execve is left, so the profile need not allow more.
+            self.load_seccomp()?;
+        }
+        Err(match &self.init {
+            Some(_) => program.execute_through(EXECUTABLE, channel.as_raw()),
+            None => program.execute(),
+        })
+    }
+
+    fn load_seccomp(&self) -> Result<(), Error> {
+        let Some(program) = self.seccomp else { return Ok(()) };
+        program.load().map(drop).at(Stage::Privilege, || "cannot load the seccomp filter")
+    }
+
+    /// What a program inherits without being told: signals, the creation mask, and what its parent's end means.
+    fn forget_caller(&self, channel: &Child) -> Result<(), Error> {
+        signals::reset();
+        // SAFETY: umask(2) cannot fail.
+        unsafe { libc::umask(self.process.user.umask.unwrap_or(0o022) & 0o777) };
+        // Both are undone by the kernel when ids or capabilities change, so they are said (again) after that.
+        hide()?;
+        die_with_parent(channel)
+    }
+
+    fn sources(&self, terminal: Option<&OwnedFd>) -> [RawFd; 3] {
+        match (terminal, &self.stdio) {
+            (Some(terminal), _) => [terminal.as_raw_fd(); 3],
+            (None, Stdio::Fds { stdin, stdout, stderr }) => [stdin, stdout, stderr].map(|fd| fd.as_raw_fd()),
+            (None, Stdio::Terminal { .. }) => unreachable!("a terminal is made before the program is run"),
+        }
+    }
+}
+
+/// The caller's session keyring stays behind: whoever holds it may use the keys in it, whatever its user id is.
+fn leave_keyring() -> Result<(), Error> {
+    match new_session_keyring() {
+        // A kernel without keys, or a caller whose own filter refuses the call: there is no ring to leave.
+        Ok(()) | Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        Err(Errno::EDQUOT) => Err(Error::system(
+            Stage::Identity,
+            Errno::EDQUOT,
+            "cannot make a session keyring (raise `sysctl kernel.keys.maxkeys`)",
+        )),
+        Err(errno) => Err(Error::system(Stage::Identity, errno, "cannot make a session keyring")),
+    }
+}
+
+/// A container must not outlive its monitor: nobody would record its exit or know that it runs.
+pub(crate) fn die_with_parent(channel: &Child) -> Result<(), Error> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0)
+        .at(Stage::Channel, || "cannot follow the parent's end")?;
+    if channel.is_orphan() {
+        // It ended before we asked to be told.
+        return Err(Error::new(Stage::Channel, libc::EPIPE, "the parent is gone"));
+    }
+    Ok(())
+}
+
+/// Tells the parent what failed, and ends.
+pub(crate) fn fail(channel: &Child, error: &Error) -> ! {
+    channel.failed(error);
+    // SAFETY: ends this copy of the caller without running what belongs to the original.
+    unsafe { libc::_exit(error.exit_code().into()) }
+}
+
+/// A child that unwound into its caller's frames would be a second monitor.
+pub(crate) struct NoReturn;
+
+impl Drop for NoReturn {
+    fn drop(&mut self) {
+        std::process::abort();
+    }
+}

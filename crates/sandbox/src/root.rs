@@ -1,0 +1,182 @@
+//! The container's root: an overlay or a directory becomes a detached mount, and then the only root there is.
+
+use std::{
+    ffi::CString,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::stat::Mode,
+    unistd::{chdir, fchdir, pivot_root},
+};
+
+use crate::{
+    Error, Rootfs,
+    error::{At, Stage},
+    mounts::Options,
+    namespaces::Maps,
+    resolve::{Root, descriptor_path},
+    sys::mount::{Attributes, Context, attach, clone_tree, map_ids, set_attributes},
+    userns::holder,
+};
+
+/// Makes the root's mount, in the parent. `maps`: of a new user namespace, whose ids the layers are to show.
+pub(crate) fn prepare(
+    rootfs: &Rootfs,
+    propagation: Option<&str>,
+    maps: Option<&Maps>,
+) -> Result<OwnedFd, Error> {
+    match rootfs {
+        Rootfs::Directory(path) => directory(path, propagation),
+        Rootfs::Overlay { lowers, upper, work, userxattr } => {
+            let Some(maps) = maps else { return overlay(lowers, upper, work, *userxattr) };
+            // The layers belong to the host's ids. Showing them shifted is what makes the container's root own its
+            // files, without changing one of them (Linux 5.19).
+            let userns = holder(maps)?;
+            // Upper and work must be of one mount: the directory that holds both is shifted.
+            let (writable, upper, work) = shifted_pair(upper, work, &userns)?;
+            let shifted =
+                lowers.iter().map(|lower| shifted(lower, &userns)).collect::<Result<Vec<_>, _>>()?;
+            let lowers: Vec<PathBuf> = shifted.iter().map(descriptor_path).collect();
+            let tree = overlay(&lowers, &upper, &work, *userxattr)?;
+            drop(writable);
+            Ok(tree)
+        }
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString, Error> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::config("a path of the root contains a zero byte"))
+}
+
+fn directory(path: &Path, propagation: Option<&str>) -> Result<OwnedFd, Error> {
+    let what = || format!("cannot use {} as the root", path.display());
+    let tree = clone_tree(None, &c_path(path)?, true).at(Stage::Root, what)?;
+    // A copy of a shared mount is its peer: what the container mounts would appear on the host.
+    let propagation = match propagation.unwrap_or_default().trim_start_matches('r') {
+        "shared" => return Ok(tree),
+        "slave" => libc::MS_SLAVE,
+        _ => libc::MS_PRIVATE,
+    };
+    set_attributes(&tree, true, Attributes { propagation, ..Attributes::default() }).at(Stage::Root, what)?;
+    Ok(tree)
+}
+
+fn shifted(path: &Path, userns: &OwnedFd) -> Result<OwnedFd, Error> {
+    let what = || {
+        format!("cannot show {} with the container's ids (id-mapped layers need Linux 5.19)", path.display())
+    };
+    let tree = clone_tree(None, &c_path(path)?, false).at(Stage::Root, what)?;
+    map_ids(&tree, false, userns).at(Stage::Root, what)?;
+    Ok(tree)
+}
+
+fn shifted_pair(upper: &Path, work: &Path, userns: &OwnedFd) -> Result<(OwnedFd, PathBuf, PathBuf), Error> {
+    let (Some(parent), Some(upper_name), Some(work_name)) =
+        (upper.parent(), upper.file_name(), work.file_name())
+    else {
+        return Err(Error::config("the root's upper and work must be directories below another"));
+    };
+    if work.parent() != Some(parent) {
+        return Err(Error::config("the root's upper and work must be in the same directory"));
+    }
+    let tree = shifted(parent, userns)?;
+    let at = descriptor_path(&tree);
+    Ok((tree, at.join(upper_name), at.join(work_name)))
+}
+
+/// An overlay, described to the kernel layer by layer (Linux 6.7) or in one word before that.
+fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, userxattr: bool) -> Result<OwnedFd, Error> {
+    let what = || format!("cannot mount the overlay over {}", upper.display());
+    let context = Context::open(c"overlay").at(Stage::Root, what)?;
+    context.set(c"source", c"overlay").at(Stage::Root, what)?;
+    if userxattr {
+        context.flag(c"userxattr").at(Stage::Root, what)?;
+    }
+    let mut handles = Vec::new();
+    let mut one_by_one = true;
+    for (index, lower) in lowers.iter().enumerate() {
+        let word = c_path(&short(lower, LONGEST, &mut handles)?)?;
+        match context.set(c"lowerdir+", &word) {
+            Err(Errno::EINVAL) if index == 0 => {
+                one_by_one = false;
+                break;
+            }
+            other => other.at(Stage::Root, || format!("cannot use the layer {}", lower.display()))?,
+        }
+    }
+    if !one_by_one {
+        let each = LONGEST / lowers.len().max(1) - 1;
+        let lowers = lowers.iter().map(|l| short(l, each, &mut handles)).collect::<Result<Vec<_>, _>>()?;
+        context.set(c"lowerdir", &c_path(&joined(&lowers))?).at(Stage::Root, what)?;
+    }
+    for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
+        context.set(key, &c_path(&short(path, LONGEST, &mut handles)?)?).at(Stage::Root, what)?;
+    }
+    context.mount(0).at(Stage::Root, what)
+}
+
+/// As many bytes as fsconfig(2) takes in one value.
+const LONGEST: usize = 255;
+
+/// The path, or one through a descriptor if it is longer than `most` bytes.
+fn short(path: &Path, most: usize, handles: &mut Vec<OwnedFd>) -> Result<PathBuf, Error> {
+    if path.as_os_str().len() <= most {
+        return Ok(path.to_owned());
+    }
+    let handle = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .at(Stage::Root, || format!("cannot open {}", path.display()))?;
+    let short = descriptor_path(&handle);
+    handles.push(handle);
+    Ok(short)
+}
+
+fn joined(lowers: &[PathBuf]) -> PathBuf {
+    let escaped = lowers
+        .iter()
+        .map(|lower| lower.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,"));
+    PathBuf::from(escaped.collect::<Vec<_>>().join(":"))
+}
+
+/// Makes `tree` the root of this process's mount namespace and lets go of the host's.
+pub(crate) fn enter(tree: &OwnedFd) -> Result<Root, Error> {
+    let what = || "cannot enter the root (pivot_root)";
+    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let host = open("/", directory, Mode::empty()).at(Stage::Root, what)?;
+    // On top of the host's root: a place that always exists, and that no path can mean wrongly.
+    attach(tree, &host).at(Stage::Root, what)?;
+    fchdir(tree).at(Stage::Root, what)?;
+    // The old root lands on top of the new one, and is taken off it. Unlike chroot(2), nothing of the host is mounted
+    // in this namespace afterwards: there is no way back, not even with every capability (runc issue 1962).
+    pivot_root(".", ".").at(Stage::Root, what)?;
+    umount2(".", MntFlags::MNT_DETACH).at(Stage::Root, what)?;
+    chdir("/").at(Stage::Root, what)?;
+    let root = open("/", directory, Mode::empty()).at(Stage::Root, what)?;
+    Ok(Root::new(root))
+}
+
+/// Cuts the copy of the host's mounts off from the originals: nothing done to them is seen outside.
+pub(crate) fn isolate() -> Result<(), Error> {
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .at(Stage::Root, || "cannot make the mounts private")
+}
+
+/// The last word on the root: its propagation and whether it can be written.
+pub(crate) fn finish(root: &Root, propagation: Option<&str>, read_only: bool) -> Result<(), Error> {
+    let mut attributes = Options::parse(propagation).either();
+    if read_only {
+        attributes.set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    set_attributes(root.as_fd(), false, attributes).at(Stage::Root, || "cannot change the root's mount")
+}

@@ -1,0 +1,44 @@
+//! openat2(2) and close_range(2).
+
+use std::{
+    ffi::CStr,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
+};
+
+use super::check;
+
+/// Opens `path` below `at` under the `RESOLVE_*` rules of `resolve`; always close-on-exec.
+pub(crate) fn openat2(
+    at: impl AsFd,
+    path: &CStr,
+    flags: i32,
+    mode: u32,
+    resolve: u64,
+) -> nix::Result<OwnedFd> {
+    let how: [u64; 3] = [(flags | libc::O_CLOEXEC) as u32 as u64, mode as u64, resolve];
+    let at = at.as_fd().as_raw_fd();
+    let mut tries = 0;
+    loop {
+        let size = size_of_val(&how);
+        // SAFETY: `how` has the layout and the size of struct open_how, and `path` is a C string.
+        let fd = check(unsafe { libc::syscall(libc::SYS_openat2, at, path.as_ptr(), how.as_ptr(), size) });
+        tries += 1;
+        match fd {
+            // A rename somewhere made a ".." uncertain: the kernel asks to try again. Somebody who renames for ever
+            // gets an error in the end.
+            Err(nix::errno::Errno::EAGAIN) if tries < 128 => continue,
+            // SAFETY: the kernel has just given this descriptor to us and nobody else knows its number.
+            other => return other.map(|fd| unsafe { OwnedFd::from_raw_fd(fd as i32) }),
+        }
+    }
+}
+
+/// Closes every descriptor from `first` to `last`.
+pub(crate) fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: the caller is a child about to exec, which owns its table and uses none of these descriptors again.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first as u32, last as u32, 0) })?;
+    Ok(())
+}
