@@ -1,11 +1,11 @@
 // Named directories that outlive containers, under ROOT/volumes. Who mounts them is written in the containers' settings.
 
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 
 import type { VolumeRow } from '../native.ts';
 import type { Engine } from './engine.ts';
 import { ConflictError, InvalidArgumentError, NotFoundError } from './errors.ts';
+import { makeDirectory } from './containers/prepare.ts';
 import type { Settings } from './containers/settings.ts';
 
 export interface Volume {
@@ -95,8 +95,8 @@ export class Volumes {
   }
 
   #makeDirectory(name: string): void {
-    mkdirSync(this.#directory(name), { recursive: true, mode: 0o711 });
-    mkdirSync(`${this.#directory(name)}/_data`, { recursive: true, mode: 0o755 });
+    makeDirectory(this.#directory(name), 0o711);
+    makeDirectory(`${this.#directory(name)}/_data`, 0o755);
   }
 
   #directory(name: string): string {
