@@ -9,7 +9,7 @@
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -24,7 +24,7 @@ pub fn protect() -> Result<()> {
         code: "EXECUTABLE_UNPROTECTED".to_owned(),
         ..Error::io("cannot run from a read-only mount of the own executable (Linux 5.12 is needed)", &error)
     };
-    if is_read_only().map_err(failed)? {
+    if is_protected() {
         return Ok(());
     }
     if std::env::args_os().next().is_some_and(|name| name == PROTECTED) {
@@ -33,17 +33,21 @@ pub fn protect() -> Result<()> {
     Err(failed(execute_again(&read_only_clone().map_err(failed)?)))
 }
 
-/// Whether the mount that our executable is on is read-only: what fstatvfs says is true of the mount, not of the file
-/// system alone.
-fn is_read_only() -> io::Result<bool> {
-    let executable = File::open("/proc/self/exe")?;
-    // SAFETY: an all-zero statvfs is a valid value of that type.
-    let mut status: libc::statvfs = unsafe { zeroed() };
-    // SAFETY: `status` is valid for the kernel to fill.
-    match unsafe { libc::fstatvfs(executable.as_raw_fd(), &raw mut status) } {
-        0 => Ok(status.f_flag & libc::ST_RDONLY != 0),
-        _ => Err(io::Error::last_os_error()),
+/// Whether our file cannot be written through /proc/PID/exe: it is on a read-only mount (EROFS), belongs to nobody that
+/// a container of ours can be (EACCES: an ordinary user, a file of root's), or is a sealed copy in memory.
+fn is_protected() -> bool {
+    let path = c"/proc/self/exe".as_ptr();
+    // SAFETY: the path ends with a NUL byte.
+    let result =
+        unsafe { libc::syscall(libc::SYS_faccessat2, libc::AT_FDCWD, path, libc::W_OK, libc::AT_EACCESS) };
+    if result < 0 {
+        return matches!(io::Error::last_os_error().raw_os_error(), Some(libc::EROFS | libc::EACCES));
     }
+    File::open("/proc/self/exe").is_ok_and(|executable| {
+        // SAFETY: no pointer is passed.
+        let seals = unsafe { libc::fcntl(executable.as_raw_fd(), libc::F_GET_SEALS) };
+        seals >= 0 && seals & libc::F_SEAL_WRITE != 0
+    })
 }
 
 /// Our file as a mount of its own, attached nowhere.

@@ -56,12 +56,12 @@ fn pid_inside(pid: i32) -> i32 {
 
 #[test]
 fn executing_our_own_file_gives_no_way_to_write_it() {
-    attack(World::new(ATTACK), "/proc/self/exe");
+    attack(World::new(ATTACK).with_libraries(), "/proc/self/exe");
 }
 
 #[test]
 fn a_script_whose_interpreter_is_our_own_file_gives_no_way_either() {
-    let world = World::new(ATTACK);
+    let world = World::new("").with_libraries();
     let script = world.path("lower/bin/trap-script");
     fs::write(&script, "#!/proc/self/exe\n").unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -93,7 +93,7 @@ fn a_script_whose_interpreter_is_our_own_file_gives_no_way_either() {
 fn our_own_init_gives_no_way_either() {
     let before = fs::read(executable()).unwrap();
     let script = "ls /proc/1/exe >/dev/null || exit 50; echo owned 2>/tmp/why > /proc/1/exe && exit 66; cat /tmp/why; exit 5";
-    let (container, event, stdout, _) = World::new(script).set("/init", true).run();
+    let (container, event, stdout, _) = World::new(script).with_libraries().set("/init", true).run();
     assert!(fs::read(executable()).unwrap() == before);
     assert_eq!(event["exitCode"], 5, "{stdout}");
     drop(container);

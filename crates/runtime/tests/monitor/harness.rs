@@ -102,6 +102,33 @@ impl World {
         self
     }
 
+    /// Puts the shared libraries of this process into the root: those of the executable under test, which `cargo test`
+    /// does not link statically.
+    pub fn with_libraries(self) -> Self {
+        for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
+            let Some(path) = line.find('/').map(|start| Path::new(&line[start..])) else { continue };
+            if path.to_str().unwrap().contains(".so") {
+                let into = self.path("lower").join(path.strip_prefix("/").unwrap());
+                fs::create_dir_all(into.parent().unwrap()).unwrap();
+                fs::copy(path, into).unwrap();
+            }
+        }
+        for link in ["lib", "lib64"] {
+            if fs::symlink_metadata(Path::new("/").join(link)).is_ok_and(|it| it.is_symlink()) {
+                let _ = symlink(format!("usr/{link}"), self.path("lower").join(link));
+            }
+        }
+        for (directory, name) in [("lib64", "ld-linux-x86-64.so.2"), ("lib", "ld-linux-aarch64.so.1")] {
+            let path = Path::new("/").join(directory).join(name);
+            if let Ok(real) = fs::canonicalize(&path) {
+                let into = self.path("lower/usr").join(directory);
+                fs::create_dir_all(&into).unwrap();
+                let _ = fs::copy(real, into.join(name));
+            }
+        }
+        self
+    }
+
     pub fn terminal(self) -> Self {
         self.set("/config/process/terminal", true)
     }
@@ -344,7 +371,15 @@ pub struct Container {
 impl Container {
     /// Another client, through the control socket.
     pub fn connect(&self) -> Client {
-        Client::new(UnixStream::connect(self.world.path("run/control")).unwrap())
+        let (path, uid) = (self.world.path("run/control"), self.world.uid);
+        let connect = move || {
+            if let Some(uid) = uid {
+                // SAFETY: no pointer is passed. The system call, unlike libc's function, changes this thread only.
+                assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }, 0);
+            }
+            UnixStream::connect(path).unwrap()
+        };
+        Client::new(std::thread::spawn(connect).join().unwrap())
     }
 
     /// Waits for the monitor's own end.
@@ -368,7 +403,8 @@ impl Container {
 
     /// What the log has, stream by stream.
     pub fn log(&self) -> (String, String) {
-        let text = fs::read_to_string(self.world.path("container/log")).unwrap();
+        // There is none before the monitor has made it.
+        let text = fs::read_to_string(self.world.path("container/log")).unwrap_or_default();
         let (mut stdout, mut stderr) = (String::new(), String::new());
         for line in text.lines() {
             let record: Value = serde_json::from_str(line).unwrap();
