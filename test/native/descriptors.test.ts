@@ -1,0 +1,185 @@
+// Descriptors of the addon: memfds, pipes, locks between processes, and the connection's lines with what they carry.
+
+import { spawn as spawnNode } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readSync, statSync, writeSync } from 'node:fs';
+import { createServer, Socket } from 'node:net';
+import { once } from 'node:events';
+import { constants as os, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ConflictError, KapselError } from '../../src/engine/errors.ts';
+import * as native from '../../src/native.ts';
+
+const t = suite('descriptors');
+const scratch = mkdtempSync(join(process.env.KAPSEL_TEST_SCRATCH ?? tmpdir(), 'descriptors-'));
+
+const read = (fd: number, length = 100) => {
+  const buffer = Buffer.alloc(length);
+  return buffer.toString('utf8', 0, readSync(fd, buffer));
+};
+
+const isCloseOnExec = (fd: number) =>
+  (Number.parseInt(/flags:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))![1]!, 8) & 0o2000000) !== 0;
+
+const errnoOf = (act: () => unknown) => {
+  try {
+    act();
+  } catch (error) {
+    assert.instance(error, KapselError);
+    return (error as KapselError).errno;
+  }
+  return undefined;
+};
+
+t('a memfd holds text or bytes and is read from its beginning', () => {
+  for (const content of ['text with ümlaut', new Uint8Array([0, 255, 10]), '']) {
+    const fd = native.memfd(content);
+    assert.ok(isCloseOnExec(fd));
+    const buffer = Buffer.alloc(100);
+    assert.equal(buffer.subarray(0, readSync(fd, buffer)), Buffer.from(content as string));
+    native.close(fd);
+  }
+});
+
+t('pipes and socket pairs are connected, close-on-exec, and close() closes', () => {
+  const [from, to] = native.pipe();
+  const [one, other] = native.socketpair();
+  assert.ok([from, to, one, other].every(isCloseOnExec));
+  writeSync(to, 'through');
+  assert.is(read(from), 'through');
+  writeSync(one, 'across');
+  assert.is(read(other), 'across');
+  [from, to, one, other].forEach(native.close);
+  assert.is(
+    errnoOf(() => native.close(from)),
+    os.errno.EBADF,
+  );
+  assert.throws(
+    () => native.close(-1),
+    (error: KapselError) => error.code === 'ARGUMENT_INVALID',
+  );
+});
+
+t('a lock makes its directory, excludes, and is inherited by children until the last has ended', async () => {
+  const path = join(scratch, 'run', 'containers', 'c1', 'lock');
+  const lock = native.lockExclusive(path);
+  assert.is(statSync(join(scratch, 'run', 'containers', 'c1')).mode & 0o7777, 0o700);
+  assert.ok(isCloseOnExec(lock));
+  assert.is(native.tryLock(path), undefined);
+  const since = performance.now();
+  assert.throws(
+    () => native.lockExclusive(path, 50),
+    (error: KapselError) => error instanceof ConflictError && error.code === 'LOCK_IN_USE',
+  );
+  assert.ok(performance.now() - since >= 50);
+  const [hold, letGo] = native.pipe();
+  const pid = native.spawn({ path: '/bin/cat', argv: ['cat'], env: [], fds: [hold, null, null, null, lock] });
+  native.close(lock);
+  assert.is(native.tryLock(path), undefined, 'the child holds it');
+  native.close(letGo);
+  native.close(hold);
+  await native.reap(pid);
+  const again = native.tryLock(path);
+  assert.type(again, 'number');
+  native.removeRunDirectory(join(path, '..'));
+  assert.not(existsSync(join(path, '..')));
+  assert.equal(readdirSync(join(scratch, 'run', 'containers')), []);
+  native.close(again!);
+});
+
+t('a socket is found by a path longer than an address can hold', async () => {
+  const directory = join(scratch, 'd'.repeat(120), 'e'.repeat(120));
+  mkdirSync(directory, { recursive: true });
+  // Node's own listen() cannot bind there by its whole path.
+  process.chdir(directory);
+  const server = createServer((socket) => socket.end('found')).listen('control');
+  await once(server, 'listening');
+  process.chdir('/');
+  const fd = native.connect(join(directory, 'control'));
+  const [text] = (await once(new Socket({ fd }).setEncoding('utf8'), 'data')) as [string];
+  assert.is(text, 'found');
+  server.close();
+  assert.is(
+    errnoOf(() => native.connect(join(directory, 'nobody'))),
+    os.errno.ENOENT,
+  );
+  assert.is(
+    errnoOf(() => native.connect(join(scratch, 'nobody'))),
+    os.errno.ENOENT,
+  );
+});
+
+t('receive takes one line and nothing beyond it', async () => {
+  const [ours, theirs] = native.socketpair();
+  writeSync(theirs, '{"reply":"ok"}\n{"event":"started","pid":7}\nrest');
+  assert.equal(await native.receive(ours), { reply: 'ok' });
+  assert.equal(await native.receive(ours), { event: 'started', pid: 7 });
+  assert.is(read(ours), 'rest');
+  // In pieces, some of them later, and longer than any buffer.
+  const later = native.receive(ours);
+  const message = 'x'.repeat(10_000);
+  writeSync(theirs, '{"reply":"error","code":"X","mess');
+  setTimeout(() => writeSync(theirs, `age":"${message}"}\n`), 20);
+  assert.equal(await later, { reply: 'error', code: 'X', message });
+  const end = native.receive(ours);
+  native.close(theirs);
+  assert.is(await end, undefined);
+  native.close(ours);
+});
+
+t('many connections are waited for at once, on no thread of libuv’s', async () => {
+  const pairs = Array.from({ length: 64 }, () => native.socketpair());
+  const lines = pairs.map(([ours]) => native.receive(ours));
+  // The pool has four threads: were they waiting, this would never come back.
+  await native.syncFileSystem(scratch);
+  const { readFile } = await import('node:fs/promises');
+  assert.ok((await readFile('/proc/self/stat')).length > 0);
+  for (const [, theirs] of pairs) writeSync(theirs, '{"reply":"ok"}\n');
+  assert.is((await Promise.all(lines)).length, 64);
+  pairs.flat().forEach(native.close);
+});
+
+t('send writes a whole line, waiting where the socket is full', async () => {
+  const [ours, theirs] = native.socketpair();
+  // Makes the description non-blocking, as the engine's own use of node:net does.
+  const socket = new Socket({ fd: ours });
+  const text = 'y'.repeat(1 << 20);
+  const reader = spawnNode('/bin/sh', ['-c', 'sleep 0.1; wc -c'], { stdio: [theirs, 'pipe', 'inherit'] });
+  native.close(theirs);
+  native.send(ours, { text });
+  socket.end();
+  const [count] = (await once(reader.stdout!.setEncoding('utf8'), 'data')) as [string];
+  assert.is(Number(count), JSON.stringify({ text }).length + 1);
+});
+
+t('descriptors travel with the first byte', async () => {
+  // Node itself takes descriptors from a socket: a child with an IPC channel, for which this test plays the parent.
+  const [ours, theirs] = native.socketpair();
+  const [held, given] = native.socketpair();
+  const script = 'process.on("message", (text, socket) => socket.end(text, () => process.exit()));';
+  const env = { ...process.env, NODE_CHANNEL_FD: '3', NODE_CHANNEL_SERIALIZATION_MODE: 'json' };
+  const child = spawnNode(process.execPath, ['--eval', script], {
+    stdio: ['ignore', 'inherit', 'inherit', theirs],
+    env,
+  });
+  native.close(theirs);
+  native.send(ours, { cmd: 'NODE_HANDLE', type: 'net.Socket', msg: 'it came through' }, [given]);
+  native.close(given);
+  await once(child, 'exit');
+  assert.is(read(held), 'it came through');
+  assert.is(read(held), '', 'and nobody else has it');
+  [ours, held].forEach(native.close);
+});
+
+t('a connection whose other end is gone is an error, not a signal', () => {
+  const [ours, theirs] = native.socketpair();
+  native.close(theirs);
+  assert.is(
+    errnoOf(() => native.send(ours, { request: 'signal', signal: 15 })),
+    os.errno.EPIPE,
+  );
+  native.close(ours);
+});
+
+t.run();
