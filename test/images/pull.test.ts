@@ -25,11 +25,17 @@ let scratch: Awaited<ReturnType<typeof scratchDirectory>>;
 let registry: TestRegistry;
 let store: TestStore;
 let layers: string[];
+/** Debian with busybox's three small layers on it: pushed once, pulled by several tests. */
+let debian: string;
 
 t.before(async () => {
   scratch = await scratchDirectory('pull');
   registry = await TestRegistry.start();
   layers = await busyboxLayers(scratch.path);
+  const tars = [await debianTar(), ...layers];
+  const layout = await ociLayout(join(scratch.path, 'debian'), [{ layers: tars, compression: 'zstd', name: 'debian' }]);
+  await registry.push(`oci:${layout}:debian`, 'debian:12', ['--preserve-digests']);
+  debian = `${registry.host}/debian:12`;
 });
 t.after(async () => {
   await registry.close();
@@ -93,12 +99,8 @@ t('progress of each layer, from waiting to done, every byte counted', async () =
 
 t('Debian 12, every entry as GNU tar sees it', async () => {
   const tar = await debianTar();
-  const layout = await ociLayout(join(scratch.path, 'debian'), [
-    { layers: [tar], compression: 'zstd', name: 'debian' },
-  ]);
-  await registry.push(`oci:${layout}:debian`, 'debian:12', ['--preserve-digests']);
-  const image = await store.images.pull(`${registry.host}/debian:12`);
-  const [layer] = image.layers as [string];
+  const image = await store.images.pull(debian);
+  const layer = image.layers.at(-1)!;
   // Compares names, modes, owners, times, sizes, contents, links and devices.
   execFileSync('tar', ['--compare', '--numeric-owner', '--file', tar, '-C', layer], {
     stdio: 'pipe',
@@ -260,21 +262,15 @@ t('eight processes that pull one image make it once', async () => {
 });
 
 t('a pull killed at any moment: what is there is whole, and the next pull works and cleans up', async () => {
-  const tar = await debianTar();
-  const layout = await ociLayout(join(scratch.path, 'killed'), [
-    { layers: [...layers, tar], compression: 'zstd', name: 'it' },
-  ]);
-  await registry.push(`oci:${layout}:it`, 'killed:1', ['--preserve-digests']);
-  const name = `${registry.host}/killed:1`;
   for (const delay of [40, 90, 140, 200, 300, 450, 700, 1100]) {
-    const child = puller(store.root, name);
+    const child = puller(store.root, debian);
     const ended = once(child, 'exit');
     setTimeout(() => child.kill('SIGKILL'), delay);
     await ended;
-    const present = store.images.resolve(name);
+    const present = store.images.resolve(debian);
     if (present) assert.is(await inImage(present, 'cat data/kept'), 'kept\n');
   }
-  const image = await store.images.pull(name);
+  const image = await store.images.pull(debian);
   assert.match(await inImage(image, 'cat etc/debian_version'), /^12\./);
   const names = store.contents().filter((entry) => /^(layers|tmp)\//.test(entry));
   assert.is(names.length, 4, names.join());
@@ -282,25 +278,12 @@ t('a pull killed at any moment: what is there is whole, and the next pull works 
 });
 
 t('a full disk: one line, nothing left, and it works once there is room', async () => {
-  const tar = await debianTar();
-  const layout = await ociLayout(join(scratch.path, 'full'), [{ layers: [tar], compression: 'zstd', name: 'it' }]);
-  await registry.push(`oci:${layout}:it`, 'full:1', ['--preserve-digests']);
   const mounted = join(scratch.path, 'small');
   await mkdir(mounted);
   const source = new URL('./full-disk.ts', import.meta.url).pathname;
   const script = 'mount -t tmpfs -o size=60m tmpfs "$1" && exec "$2" "$3" "$1" "$4"';
   const node = process.execPath;
-  const output = execFileSync('unshare', [
-    '--mount',
-    'sh',
-    '-ec',
-    script,
-    'sh',
-    mounted,
-    node,
-    source,
-    `${registry.host}/full:1`,
-  ]);
+  const output = execFileSync('unshare', ['--mount', 'sh', '-ec', script, 'sh', mounted, node, source, debian]);
   const { code, message, left, retried } = JSON.parse(output.toString()) as Record<string, unknown>;
   assert.is(code, 'DISK_FULL', String(message));
   assert.match(String(message), /free some disk space/);

@@ -136,7 +136,7 @@ async function attend(pid: number, verb: string, { feed, stdout, stderr, signal 
   if (feed) {
     const stop = signal ? AbortSignal.any([signal, gone.signal]) : gone.signal;
     try {
-      await pipeline(feed.bytes(stop), feed.pipe);
+      await pipeline(feed.bytes(stop), feed.pipe, { signal: stop });
     } catch (error) {
       // A broken pipe, and whatever follows the worker's end, is for the worker to explain.
       if (!gone.signal.aborted && (error as NodeJS.ErrnoException).code !== 'EPIPE') {
