@@ -42,6 +42,41 @@ fn every_limit_reaches_its_file_and_can_be_changed_up_and_down() {
 }
 
 #[test]
+fn every_limit_reaches_its_file_on_v2_too() {
+    if v1() {
+        return;
+    }
+    let cgroup = create(&resources(
+        r#"{"memory": {"limit": 67108864, "swap": 134217728, "reservation": 33554432},
+            "cpu": {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0", "mems": "0"},
+            "pids": {"limit": 20}, "blockIO": {"weight": 1000}, "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
+            "unified": {"memory.high": "62914560"}}"#,
+    ));
+    let seen = |file| read(&cgroup, "", file);
+    assert_eq!(seen("memory.max"), "67108864");
+    assert_eq!(seen("memory.swap.max"), "67108864");
+    assert_eq!(seen("memory.low"), "33554432");
+    assert_eq!(seen("memory.high"), "62914560");
+    assert_eq!((seen("cpu.weight"), seen("cpu.max")), ("59".to_owned(), "50000 100000".to_owned()));
+    assert_eq!((seen("cpuset.cpus"), seen("pids.max")), ("0".to_owned(), "20".to_owned()));
+    assert_eq!(
+        (seen("hugetlb.2MB.max"), seen("hugetlb.2MB.rsvd.max")),
+        ("4194304".to_owned(), "4194304".to_owned())
+    );
+    cgroup.apply(&resources(r#"{"cpu": {"period": 200000}, "memory": {"limit": -1, "swap": -1}}"#)).unwrap();
+    assert_eq!((seen("cpu.max"), seen("memory.max")), ("50000 200000".to_owned(), "max".to_owned()));
+    let shell = Shell::start(&cgroup, "exec sleep 60", true);
+    eventually("memory is in use", || cgroup.stats().unwrap().memory.unwrap().usage > 4096);
+    let update = r#"{"memory": {"limit": 4096, "checkBeforeUpdate": true}}"#;
+    assert_eq!(cgroup.apply(&resources(update)).unwrap_err().code(), "CGROUP_LIMIT_UNSUPPORTED");
+    let unknown = cgroup.apply(&resources(r#"{"unified": {"nothing.max": "1"}}"#)).unwrap_err();
+    assert_eq!(unknown.code(), "CGROUP_CONTROLLER_MISSING", "{unknown}");
+    cgroup.kill_all().unwrap();
+    shell.wait();
+    cgroup.remove().unwrap();
+}
+
+#[test]
 fn a_value_that_the_kernel_refuses_names_the_field() {
     let cgroup = create(&LinuxResources::default());
     let error = cgroup.apply(&resources(r#"{"cpu": {"cpus": "4000-4001"}}"#)).unwrap_err();
@@ -58,7 +93,7 @@ fn running_out_of_memory_is_seen_and_counted() {
     let cgroup = create(&resources(r#"{"memory": {"limit": 8388608, "swap": 8388608}}"#));
     let watch = cgroup.oom_fd().unwrap().expect("memory is accounted");
     assert_eq!(cgroup.oom_kills().unwrap(), 0);
-    let shell = Shell::start(&cgroup, "head -c 64000000 /dev/zero | tail >/dev/null; exit 7", true);
+    let shell = Shell::start(&cgroup, "dd if=/dev/zero of=/dev/null bs=64M count=1", true);
     let mut polled =
         libc::pollfd { fd: std::os::fd::AsRawFd::as_raw_fd(&watch), events: libc::POLLIN, revents: 0 };
     // SAFETY: one live pollfd.
