@@ -11,7 +11,7 @@ use std::{
 use nix::{errno::Errno, fcntl::OFlag};
 
 use crate::{
-    Entry, Error, LinuxResources, Stats,
+    Entry, Error, Layout, LinuxResources, Stats,
     controllers::{self, Place, locate},
     directory::{Directory, remove_tree},
     freezer, limits, mounts, oom, tree, usage,
@@ -39,22 +39,18 @@ impl Cgroup {
         let (layout, mounts) = mounts()?;
         let mut cgroup = Self { path: path.to_owned(), directories: Vec::with_capacity(mounts.len()) };
         let result = mounts.iter().try_for_each(|mount| {
-            let full = tree::make(mount, &parts)?;
-            let opened = Directory::open(mount, full.clone());
-            let directory = opened.map_err(|error| Error::io(format!("open {}", full.display()), error))?;
-            cgroup.directories.push(directory);
+            cgroup.directories.push(tree::make(mount, &parts)?);
             let directory = &cgroup.directories[cgroup.directories.len() - 1];
             if mount.controllers.iter().any(|name| name == "cpuset") {
                 controllers::fill_cpuset(mount, &parts)?;
             }
-            match layout {
-                crate::Layout::Unified => controllers::enable(mount, &parts, directory, &ACCOUNTED),
-                // A hybrid machine's v2 tree is its owner's: touched only for a limit that needs it.
-                _ if mount.unified && !resources.hugepage_limits.is_empty() => {
-                    controllers::enable(mount, &parts, directory, &["hugetlb"])
-                }
-                _ => Ok(()),
+            // A hybrid machine's v2 tree is its owner's: touched only for a limit that needs it.
+            if layout == Layout::Unified {
+                controllers::enable(mount, &parts, directory, &ACCOUNTED);
+            } else if mount.unified && !resources.hugepage_limits.is_empty() {
+                controllers::enable(mount, &parts, directory, &["hugetlb"]);
             }
+            Ok(())
         });
         let result = result.and_then(|()| limits::apply(&cgroup.directories, resources, layout));
         match result {

@@ -1,7 +1,7 @@
 //! Where each controller lives on this machine, and what must be done before it can be used: v1's cpusets start empty,
 //! and v2 hands a controller down only where every cgroup on the way says so.
 
-use std::io;
+use std::{io, path::Path};
 
 use crate::{Error, Mount, directory::Directory};
 
@@ -22,49 +22,32 @@ pub(crate) fn locate<'a>(directories: &'a [Directory], v1: &str, v2: &str) -> Op
     offered.split_whitespace().any(|name| name == v2).then_some(Place::V2(unified))
 }
 
-/// v2: hands these controllers down to the cgroup, level by level. What the root has not is left to the caller, who
-/// knows whether a limit was asked for.
-pub(crate) fn enable(mount: &Mount, parts: &[&str], leaf: &Directory, wanted: &[&str]) -> Result<(), Error> {
-    let read = |path: &std::path::Path, file: &str| {
-        let path = path.join(file);
-        std::fs::read_to_string(&path).map_err(|error| Error::io(format!("read {}", path.display()), error))
-    };
-    let offered = read(&mount.path, "cgroup.controllers")?;
+/// v2: hands these controllers down to the cgroup, level by level, as far as they can be had. One that cannot (cpu, while
+/// real-time tasks run outside the root; any, where a user's delegation ends or a cgroup on the way has processes of
+/// its own) keeps no other away, and is missed only where a limit asks for it.
+pub(crate) fn enable(mount: &Mount, parts: &[&str], leaf: &Directory, wanted: &[&str]) {
+    let read = |path: &Path, file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
+    let offered = read(&mount.path, "cgroup.controllers");
     let offered: Vec<&str> = offered.split_whitespace().filter(|name| wanted.contains(name)).collect();
     let missing = |available: &str| -> Vec<&str> {
         let available: Vec<&str> = available.split_whitespace().collect();
         offered.iter().copied().filter(|name| !available.contains(name)).collect()
     };
-    let here =
-        leaf.read("cgroup.controllers").map_err(|error| leaf.error("read", "cgroup.controllers", error))?;
-    if missing(&here).is_empty() {
-        return Ok(());
+    if missing(&leaf.read("cgroup.controllers").unwrap_or_default()).is_empty() {
+        return;
     }
     let mut level = mount.path.clone();
     for part in parts {
         let file = level.join("cgroup.subtree_control");
-        let lacking = missing(&read(&level, "cgroup.subtree_control")?);
+        let lacking = missing(&read(&level, "cgroup.subtree_control"));
         let line = |names: &[&str]| names.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ");
         if !lacking.is_empty() && std::fs::write(&file, line(&lacking)).is_err() {
-            // One that cannot be had (cpu, while real-time tasks run outside the root; threaded cgroups) must not
-            // keep the others away.
             for name in lacking {
-                match std::fs::write(&file, line(&[name])) {
-                    Err(error)
-                        if !matches!(
-                            error.raw_os_error(),
-                            Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP)
-                        ) =>
-                    {
-                        return Err(Error::io(format!("enable {name} in {}", file.display()), error));
-                    }
-                    _ => {}
-                }
+                let _ = std::fs::write(&file, line(&[name]));
             }
         }
         level.push(part);
     }
-    Ok(())
 }
 
 /// v1: gives a new cpuset the CPUs and memory nodes of its parent, and the parent those of its own where it has none.
@@ -79,8 +62,7 @@ pub(crate) fn fill_cpuset(mount: &Mount, parts: &[&str]) -> Result<(), Error> {
             .collect();
         // Upwards to the first level that has a value, and down again: an engine that made a parent a moment ago may
         // not have filled it yet.
-        let failed =
-            |path: &std::path::Path, error: io::Error| Error::io(format!("fill {}", path.display()), error);
+        let failed = |path: &Path, error: io::Error| Error::io(format!("fill {}", path.display()), error);
         let mut value = String::new();
         let mut filled = levels.len();
         while filled > 0 && value.trim().is_empty() {

@@ -13,7 +13,7 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// A limit was asked for whose controller this machine has not (or has not on this cgroup version).
+    /// A limit was asked for whose controller this machine has not, or does not hand down to this cgroup.
     MissingController {
         /// The controller, in the kernel's spelling.
         controller: String,
@@ -89,7 +89,7 @@ impl fmt::Display for Error {
             ),
             Self::MissingController { controller, setting } => write!(
                 f,
-                "{setting} was asked for, but this machine offers no {controller} cgroup controller; leave the limit out or enable the controller"
+                "{setting} was asked for, but the {controller} cgroup controller is not to be had here; leave the limit out, or enable it (v2: in cgroup.subtree_control of every parent)"
             ),
             Self::Unsupported { setting, why } => write!(f, "{setting}: {why}"),
             Self::InvalidPath { path } => {

@@ -4,12 +4,15 @@ use std::{
     ffi::{CStr, CString},
     io,
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::{errno::Errno, sys::stat::Mode, unistd::mkdir};
 
-use crate::{Error, Mount, directory::remove_tree};
+use crate::{
+    Error, Mount,
+    directory::{Directory, remove_tree},
+};
 
 /// How often a parent may vanish under our hands before we give up: each time another engine has removed it between
 /// our two calls of mkdir.
@@ -29,20 +32,44 @@ pub(crate) fn components(path: &str) -> Result<Vec<&str>, Error> {
     Ok(parts)
 }
 
-/// Makes a cgroup in one hierarchy. A stale one of that name without processes is replaced.
-pub(crate) fn make(mount: &Mount, parts: &[&str]) -> Result<PathBuf, Error> {
+/// Makes a cgroup in one hierarchy. A stale one of that name without processes is replaced; of what was made for one
+/// that fails nothing is left.
+pub(crate) fn make(mount: &'static Mount, parts: &[&str]) -> Result<Directory, Error> {
     let full = parts.iter().fold(mount.path.clone(), |path, part| path.join(part));
+    let made = make_leaf(mount, parts, &full).and_then(|()| {
+        let opened = Directory::open(mount, full.clone());
+        opened.map_err(|error| Error::io(format!("open {}", full.display()), error)).inspect_err(|_| {
+            let _ = remove_tree(&full);
+        })
+    });
+    made.inspect_err(|_| remove_parents(mount, &full))
+}
+
+fn make_leaf(mount: &'static Mount, parts: &[&str], full: &Path) -> Result<(), Error> {
     for _ in 0..ATTEMPTS {
-        match mkdir(&full, MODE) {
-            Ok(()) => return Ok(full),
+        match mkdir(full, MODE) {
+            Ok(()) => return Ok(()),
             Err(Errno::ENOENT) => make_parents(mount, &parts[..parts.len() - 1])?,
             Err(Errno::EEXIST) => {
-                remove_tree(&full).map_err(|error| failed("replace cgroup", &full, error))?
+                remove_stale(mount, full).map_err(|error| failed("replace cgroup", full, error))?;
             }
-            Err(error) => return Err(failed("make cgroup", &full, error)),
+            Err(error) => return Err(failed("make cgroup", full, error)),
         }
     }
-    Err(failed("make cgroup", &full, Errno::ENOENT))
+    Err(failed("make cgroup", full, Errno::ENOENT))
+}
+
+/// Removes what a dead engine left; what lives is left whole, nested cgroups without processes included.
+fn remove_stale(mount: &'static Mount, full: &Path) -> Result<(), Errno> {
+    let processes = Directory::open(mount, full.to_owned()).and_then(|stale| stale.processes());
+    match processes {
+        Ok(processes) if processes.is_empty() => remove_tree(full),
+        Ok(_) => Err(Errno::EBUSY),
+        Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)) {
+            Errno::ENOENT => Ok(()),
+            error => Err(error),
+        },
+    }
 }
 
 const MODE: Mode = Mode::from_bits_truncate(0o755);

@@ -61,9 +61,12 @@ fn a_stale_cgroup_is_replaced_and_a_living_one_is_not() {
     eventually("it is in", || {
         living.directories().all(|(name, _)| read(&living, name, "cgroup.procs") == shell.0.to_string())
     });
+    let nested: Vec<_> = living.directories().map(|(_, path)| path.join("nested")).collect();
+    nested.iter().for_each(|path| std::fs::create_dir(path).unwrap());
     let refused = Cgroup::create(&path, &LinuxResources::default()).unwrap_err();
     assert_eq!(refused.errno(), Some(libc::EBUSY), "{refused}");
     assert_eq!(living.processes().unwrap(), [shell.0], "the refusal has harmed the living one");
+    assert!(nested.iter().all(|path| path.exists()), "the refusal has removed what the living one nested");
     living.kill_all().unwrap();
     shell.wait();
     living.remove().unwrap();
