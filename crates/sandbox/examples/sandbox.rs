@@ -1,7 +1,7 @@
 //! The smallest monitor: reads one JSON document from a file, starts the container, waits, exits with its status.
 //!
 //! `sandbox FILE`; the document: `{"config", "rootfs": {"lowers", "upper", "work"} | "/dir", "user", "groupAdd",
-//! "copyUp", "init", "seccomp": {…}, "cgroup": "name", "rootless": bool, "exec": [{"process", "user"}…], "terminal",
+//! "copyUp", "init", "seccomp": {…}, "cgroup": "name", "rootless": bool, "seal": bool, "exec": [{"process", "user"}…], "terminal",
 //! "repeat": n}`. The tests of this crate and its measurements run it, because a caller of `launch` must have one thread.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use kapsel_sandbox::{Error, Join, Launched, Plan, Rootfs, Stdio, init, join, launch, spec, userns};
+use kapsel_sandbox::{Error, Join, Launched, Plan, Rootfs, Stdio, init, join, launch, seal, spec, userns};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use serde::Deserialize;
 
@@ -47,6 +47,8 @@ struct Document {
     #[serde(default)]
     rootless: bool,
     #[serde(default)]
+    seal: bool,
+    #[serde(default)]
     exec: Vec<Exec>,
     #[serde(default)]
     repeat: u32,
@@ -74,9 +76,12 @@ fn main() -> ExitCode {
 }
 
 fn run(document: &Document) -> Result<u8, Error> {
-    if document.rootless {
+    if document.rootless && !nix::unistd::geteuid().is_root() {
         let granted = userns::enter()?;
         let _ = writeln!(std::io::stderr(), "granted {granted:?}");
+    }
+    if document.seal {
+        seal()?;
     }
     let rootfs = match &document.rootfs {
         Root::Directory(path) => Rootfs::Directory(path.clone()),

@@ -34,6 +34,8 @@ pub enum Stage {
     Privilege,
     /// The working directory.
     Directory,
+    /// The built-in init.
+    Init,
     /// Finding and executing the program.
     Exec,
     /// Talking to the child.
@@ -57,6 +59,7 @@ impl Stage {
             Stage::Identity => "USER_FAILED",
             Stage::Privilege => "PRIVILEGE_FAILED",
             Stage::Directory => "WORKING_DIRECTORY_FAILED",
+            Stage::Init => "INIT_FAILED",
             Stage::Exec if matches!(errno, libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => "PROGRAM_NOT_FOUND",
             Stage::Exec => "PROGRAM_NOT_EXECUTABLE",
             Stage::Channel => "CHILD_DIED",
@@ -66,9 +69,9 @@ impl Stage {
     /// The stage that a child named on the wire.
     pub(crate) fn from_byte(byte: u8) -> Self {
         use Stage::*;
-        const ALL: [Stage; 15] = [
+        const ALL: [Stage; 16] = [
             Config, Namespace, Cgroup, Root, Mount, Device, Mask, Kernel, Terminal, Limit, Identity,
-            Privilege, Directory, Exec, Channel,
+            Privilege, Directory, Init, Exec, Channel,
         ];
         ALL.into_iter().find(|stage| *stage as u8 == byte).unwrap_or(Channel)
     }

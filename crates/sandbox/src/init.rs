@@ -1,8 +1,6 @@
 //! The built-in init: PID 1 that reaps, forwards signals and ends with the program's status, as tini does.
 //!
-//! It is the same executable run again, so /proc/1/exe is a file of the host. The container must not write it
-//! (CVE-2019-5736): it is executed through a read-only mount that belongs to no namespace and vanishes when the
-//! descriptor is closed, so that nobody can make it writable again.
+//! It is the same executable run again, sealed (see [`crate::seal`]), because /proc/1/exe is a file of the host.
 
 use std::{
     ffi::OsString,
@@ -26,23 +24,12 @@ use crate::{
     process::fail,
     program::{INIT, Program},
     signals,
-    sys::{
-        mount::{Attributes, clone_tree, set_attributes},
-        process::{Cloned, clone, prctl},
-    },
+    sys::process::{Cloned, clone, prctl},
 };
 
-/// This process's own executable, as a file that cannot be written.
-pub(crate) fn executable() -> Result<OwnedFd, Error> {
-    let what = || "cannot open the container's init";
-    let tree = clone_tree(None, c"/proc/self/exe", false).at(Stage::Exec, what)?;
-    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    set_attributes(&tree, false, Attributes { set, ..Attributes::default() }).at(Stage::Exec, what)?;
-    Ok(tree)
-}
-
 /// Becomes the init of a container if that is what this process was executed for, and then never returns.
-/// The first line of the `main` of every program that calls [`crate::launch`] with [`crate::Plan::init`].
+/// The first line of the `main` of every program that calls [`crate::launch()`] with [`crate::Plan::init`], which must be
+/// linked statically: the container has no libraries for it.
 pub fn run_if_asked() {
     let mut words = std::env::args_os();
     if words.next().is_none_or(|name| name.as_encoded_bytes() != INIT.to_bytes()) {
@@ -82,9 +69,9 @@ fn start(channel: &Child, words: Vec<String>) -> Result<Pid, Error> {
     let program = Program::from_words(words)?;
     // Kept pending for `tend`: none is lost between here and there.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
-        .at(Stage::Exec, || "cannot block the signals")?;
+        .at(Stage::Init, || "cannot block the signals")?;
     // SAFETY: an executable that has just started has one thread.
-    match unsafe { clone(0, None, false) }.at(Stage::Exec, || "cannot make the program's process")? {
+    match unsafe { clone(0, None, false) }.at(Stage::Init, || "cannot make the program's process")? {
         Cloned::Parent { pid, .. } => Ok(Pid::from_raw(pid)),
         Cloned::Child => {
             lead_terminal();

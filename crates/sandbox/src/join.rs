@@ -13,7 +13,7 @@ use crate::{
     Error, Join, Launched, Stdio,
     channel::{self, Child},
     error::{At, Stage},
-    namespaces::{become_root, hide, with_children_in},
+    namespaces::{become_root, hide, in_first_user_namespace, with_children_in},
     process::{NoReturn, Prepared, die_with_parent, fail},
     resolve::Root,
     sys::process::{Cloned, clone, prctl, setns},
@@ -32,12 +32,16 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
     let identity = (join.user, join.group_add);
     let program = Prepared::new(join.process, None, identity, join.seccomp, join.stdio)?;
     let (parent, child) = channel::pair()?;
-    match spawn(join, &program).map_err(not_running)? {
+    // The way back from the container's PID namespace needs a right over the caller's, which belongs to the user
+    // namespace around ours: an intermediate process goes there instead.
+    let need_hop = !in_first_user_namespace();
+    match spawn(join, &program, need_hop).map_err(not_running)? {
         Cloned::Child => {
             let _no_return = NoReturn;
             // The child's copy of the parent's end would hide the parent's death from it.
             drop(parent);
-            match enter(join, &child, &trace) {
+            let entered = if need_hop { hop(join, &child) } else { Ok(()) };
+            match entered.and_then(|()| enter(join, &child, &trace)) {
                 Ok((root, terminal)) => program.run(root, terminal, child, &trace),
                 Err(error) => fail(&child, &not_running(error)),
             }
@@ -45,6 +49,9 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
         Cloned::Parent { pid, pidfd } => {
             drop(child);
             let mut launched = Launched::new(pid, pidfd, parent);
+            if need_hop && let Err(error) = launched.follow_hop() {
+                return Err(launched.abandon(error));
+            }
             match join.stdio {
                 Stdio::Fds { .. } => Ok(launched),
                 Stdio::Terminal { .. } => match launched.wait_console() {
@@ -59,12 +66,12 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
 /// The child is in the container's PID namespace from its first instruction, with the caller's descriptors and root: an
 /// enemy in there must not be able to look into it for one moment. So the caller hides before and the child inherits it
 /// (CVE-2016-9962); and because a hidden process cannot set its OOM score, it inherits that too.
-fn spawn(join: &Join, program: &Prepared) -> Result<Cloned, Error> {
+fn spawn(join: &Join, program: &Prepared, need_hop: bool) -> Result<Cloned, Error> {
     let was_dumpable = prctl(libc::PR_GET_DUMPABLE, 0, 0).at(Stage::Privilege, || "cannot hide")? == 1;
     let own_score = program.lend_oom_score()?;
     hide()?;
     let cgroup = join.cgroup.and_then(|entry| entry.unified_fd());
-    let cloned = with_children_in(Some(join.target), || {
+    let cloned = with_children_in(Some(join.target).filter(|_| !need_hop), || {
         // SAFETY: `join` asks for a caller with one thread.
         unsafe { clone(0, cgroup, false) }.at(Stage::Namespace, || "cannot make a process in the container")
     });
@@ -76,6 +83,21 @@ fn spawn(join: &Join, program: &Prepared) -> Result<Cloned, Error> {
     }
     program.restore_oom_score(own_score)?;
     cloned
+}
+
+/// Goes on in a child that is in the container's PID namespace and is the caller's child too.
+fn hop(join: &Join, channel: &Child) -> Result<(), Error> {
+    setns(join.target, libc::CLONE_NEWPID).at(Stage::Namespace, || "cannot join the pid namespace")?;
+    // SAFETY: this process is the copy of one with one thread.
+    let cloned = unsafe { clone(0, None, true) };
+    match cloned.at(Stage::Namespace, || "cannot make a process in the container")? {
+        Cloned::Child => Ok(()),
+        Cloned::Parent { pid, .. } => {
+            let status = channel.child(pid).is_err().into();
+            // SAFETY: ends this copy of the caller without running what belongs to the original.
+            unsafe { libc::_exit(status) }
+        }
+    }
 }
 
 fn enter(join: &Join, channel: &Child, trace: &Trace) -> Result<(Root, Option<OwnedFd>), Error> {

@@ -13,13 +13,13 @@ use crate::{
     channel::{self, Child},
     devices::Devices,
     error::{At, Stage},
-    init, kernel, masks,
+    kernel, masks,
     mounts::{Builder, Operation, clean},
     namespaces::{Namespaces, become_root, hide, with_children_in},
     proc::Proc,
     process::{NoReturn, Prepared, die_with_parent, fail},
     resolve::Root,
-    root,
+    root, seal,
     spec::{self, Config, Linux},
     sys::process::{Cloned, clone, setns},
     sysctl,
@@ -74,7 +74,7 @@ impl<'a> Container<'a> {
             Prepared::new(process, linux.personality.as_ref(), identity, plan.seccomp, plan.stdio)?;
         program.hold = plan.hold;
         if plan.init {
-            program.init = Some(init::executable()?);
+            program.init = Some(seal::executable()?);
         }
         let namespaces = Namespaces::open(config)?;
         kernel::check_names(config, &namespaces)?;

@@ -102,7 +102,11 @@ impl Program {
             let (words, environment) = (words.as_ptr(), environment.as_ptr());
             libc::syscall(libc::SYS_execveat, init, c"".as_ptr(), words, environment, libc::AT_EMPTY_PATH);
         }
-        Error::system(Stage::Exec, Errno::last(), "cannot execute the container's init")
+        Error::system(
+            Stage::Init,
+            Errno::last(),
+            "cannot execute the container's init (it must be linked statically)",
+        )
     }
 
     fn failed(&self, path: &CStr, errno: Errno) -> Error {
@@ -139,7 +143,8 @@ fn candidates(name: &str, path: &str) -> Vec<CString> {
     directories.filter_map(|directory| CString::new(format!("{directory}/{name}")).ok()).collect()
 }
 
-fn pointers(words: &[CString]) -> Vec<*const libc::c_char> {
+/// The words as execve(2) wants them.
+pub(crate) fn pointers(words: &[CString]) -> Vec<*const libc::c_char> {
     words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
 }
 

@@ -14,7 +14,7 @@ use nix::{
     fcntl::{OFlag, open},
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::Mode,
-    unistd::{chdir, fchdir, pivot_root},
+    unistd::{Gid, Uid, chdir, chown, fchdir, pivot_root},
 };
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     mounts::Options,
     namespaces::Maps,
     resolve::{Root, descriptor_path},
+    spec::IdMapping,
     sys::mount::{Attributes, Context, attach, clone_tree, map_ids, set_attributes},
     userns::holder,
 };
@@ -38,15 +39,19 @@ pub(crate) fn prepare(
         Rootfs::Overlay { lowers, upper, work, userxattr } => {
             let Some(maps) = maps else { return overlay(lowers, upper, work, *userxattr) };
             // The layers belong to the host's ids. Showing them shifted is what makes the container's root own its
-            // files, without changing one of them (Linux 5.19).
+            // files, without changing one of them (Linux 5.19). What the container writes has the shifted ids for good:
+            // through a shifted upper, overlay itself (which is the host's root) could not write.
             let userns = holder(maps)?;
-            // Upper and work must be of one mount: the directory that holds both is shifted.
-            let (writable, upper, work) = shifted_pair(upper, work, &userns)?;
             let shifted =
                 lowers.iter().map(|lower| shifted(lower, &userns)).collect::<Result<Vec<_>, _>>()?;
             let lowers: Vec<PathBuf> = shifted.iter().map(descriptor_path).collect();
-            let tree = overlay(&lowers, &upper, &work, *userxattr)?;
-            drop(writable);
+            give(upper, maps)?;
+            let tree = overlay(&lowers, upper, work, *userxattr)?;
+            // The file system belongs to the host's root, so a device node of an image would work; in a user namespace
+            // none does.
+            let no_devices = Attributes { set: libc::MOUNT_ATTR_NODEV, ..Attributes::default() };
+            set_attributes(&tree, false, no_devices)
+                .at(Stage::Root, || "cannot mount the overlay without devices")?;
             Ok(tree)
         }
     }
@@ -79,18 +84,13 @@ fn shifted(path: &Path, userns: &OwnedFd) -> Result<OwnedFd, Error> {
     Ok(tree)
 }
 
-fn shifted_pair(upper: &Path, work: &Path, userns: &OwnedFd) -> Result<(OwnedFd, PathBuf, PathBuf), Error> {
-    let (Some(parent), Some(upper_name), Some(work_name)) =
-        (upper.parent(), upper.file_name(), work.file_name())
-    else {
-        return Err(Error::config("the root's upper and work must be directories below another"));
-    };
-    if work.parent() != Some(parent) {
-        return Err(Error::config("the root's upper and work must be in the same directory"));
-    }
-    let tree = shifted(parent, userns)?;
-    let at = descriptor_path(&tree);
-    Ok((tree, at.join(upper_name), at.join(work_name)))
+/// The container's root directory has the attributes of `upper`: it must belong to the container's root.
+fn give(upper: &Path, maps: &Maps) -> Result<(), Error> {
+    let host_id =
+        |map: &[IdMapping]| map.iter().find(|range| range.container_id == 0).map_or(0, |range| range.host_id);
+    let (uid, gid) = (Uid::from_raw(host_id(&maps.uids)), Gid::from_raw(host_id(&maps.gids)));
+    chown(upper, Some(uid), Some(gid))
+        .at(Stage::Root, || format!("cannot give {} to the container", upper.display()))
 }
 
 /// An overlay, described to the kernel layer by layer (Linux 6.7) or in one word before that.
