@@ -1,7 +1,8 @@
 //! The file: opening it in well under a millisecond, its settings, and the one way to write to it.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ pub struct Database {
 impl Database {
     /// Opens the database at `path` and makes it where there is none. Its directory must exist.
     pub fn open(path: &Path) -> Result<Self> {
+        make_private(path);
         let mut database = Self { connection: connect(path)?, path: path.to_owned() };
         match database.version()? {
             version if version == STEPS.len() => {}
@@ -99,6 +101,16 @@ impl Database {
             }
             Ok(transaction.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len()))?)
         })
+    }
+}
+
+/// Makes the file where there is none, for its owner alone: rows hold users' environments, and SQLite would leave it
+/// to the umask. It gives the log the same mode. A failure is left for SQLite to report.
+fn make_private(path: &Path) {
+    // Looked at first: a file this process has open already must not be opened and closed beside SQLite, whose POSIX
+    // locks on it would go.
+    if !path.exists() {
+        let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Rows and their events: lives, names, references, layers nobody uses any more.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::common::{id, insert_image, json, new_container, open};
 use kapsel_state::{Attributes, Database, EventFilter, Exit, Image, NewEvent, NewVolume, Status};
 
@@ -210,4 +212,15 @@ fn what_is_no_database_and_what_is_too_new_are_told_apart() {
     let newer = root.path().join("newer.db");
     rusqlite::Connection::open(&newer).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     assert_eq!(code(Database::open(&newer)), "DATABASE_TOO_NEW");
+}
+
+#[test]
+fn only_its_owner_may_read_the_database() {
+    let root = tempfile::tempdir().unwrap();
+    let mut database = open(root.path());
+    insert_image(&mut database, "aa", "sha256:l1", &[]);
+    for name in ["kapsel.db", "kapsel.db-wal", "kapsel.db-shm"] {
+        let mode = std::fs::metadata(root.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{name}");
+    }
 }
