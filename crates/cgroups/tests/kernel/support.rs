@@ -25,9 +25,18 @@ pub fn resources(json: &str) -> LinuxResources {
     serde_json::from_str(json).expect("resources")
 }
 
-/// The cgroup's directory in one hierarchy.
+/// Whether one of the v1 hierarchies has a controller.
+pub fn has(controller: &str) -> bool {
+    mounts().expect("cgroups").1.iter().any(|mount| mount.controllers.iter().any(|name| name == controller))
+}
+
+/// The cgroup's directory in the hierarchy of that name, or with that v1 controller.
 pub fn directory(cgroup: &Cgroup, name: &str) -> PathBuf {
-    cgroup.directories().find(|(found, _)| *found == name).expect("a hierarchy of that name").1.to_owned()
+    let mounts = mounts().expect("cgroups").1;
+    let mount =
+        mounts.iter().find(|mount| mount.name == name || mount.controllers.iter().any(|found| found == name));
+    let hierarchy = &mount.expect("a hierarchy of that name").name;
+    cgroup.directories().find(|(found, _)| found == hierarchy).expect("the cgroup in it").1.to_owned()
 }
 
 pub fn read(cgroup: &Cgroup, name: &str, file: &str) -> String {
