@@ -22,7 +22,7 @@ use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use crate::error::{Error, Result};
 use crate::remove::remove_at;
-use crate::tar::{Entry, Kind, Time, shown};
+use crate::tar::{Entry, Kind, PATH_MAX, Time, shown};
 use crate::unpack::{self, Options};
 use marks::Mark;
 use paths::{Paths, Place};
@@ -110,6 +110,11 @@ impl Extractor {
             Kind::Directory => self.directory(&place, &entry),
             Kind::HardLink => self.hard_link(&place, &entry),
             Kind::Symlink => {
+                if entry.link.len() >= PATH_MAX {
+                    let text =
+                        format!("entry {} links to a path of more than {PATH_MAX} bytes", shown(&entry.path));
+                    return Err(Error::new("LAYER_LIMIT", text));
+                }
                 if !self.layer {
                     paths::check_archive_link(&path, &entry)?;
                 }

@@ -75,6 +75,36 @@ pub struct Entry {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl Entry {
+    /// An entry with nothing in it, owned by root, of 1970.
+    pub fn new(path: &[u8], kind: Kind) -> Self {
+        let mode = match kind {
+            Kind::Directory => 0o755,
+            Kind::Symlink => 0o777,
+            _ => 0o644,
+        };
+        Entry {
+            path: path.to_vec(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            stored: 0,
+            mtime: Time::default(),
+            atime: None,
+            link: Vec::new(),
+            device: (0, 0),
+            xattrs: Vec::new(),
+        }
+    }
+
+    /// A regular file of `size` bytes.
+    pub fn file(path: &[u8], size: u64) -> Self {
+        Entry { size, stored: size, ..Entry::new(path, Kind::File) }
+    }
+}
+
 /// What is wrong with a tar. The entry, where one is known, is named in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TarError {

@@ -4,27 +4,6 @@ use super::writer::Writer;
 use super::*;
 use std::io::Write;
 
-fn entry(path: &[u8], kind: Kind) -> Entry {
-    Entry {
-        path: path.to_vec(),
-        kind,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        stored: 0,
-        mtime: Time::default(),
-        atime: None,
-        link: Vec::new(),
-        device: (0, 0),
-        xattrs: Vec::new(),
-    }
-}
-
-fn file(path: &[u8], size: u64) -> Entry {
-    Entry { size, stored: size, ..entry(path, Kind::File) }
-}
-
 fn write(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new());
     for (entry, data) in entries {
@@ -71,24 +50,24 @@ fn patch(tar: &mut [u8], at: usize, field: usize, bytes: &[u8]) {
 #[test]
 fn what_the_writer_writes_the_reader_reads_in_pieces_of_any_size() {
     let long = [b"d/".repeat(90), b"n".repeat(200)].concat();
-    let mut linked = entry(b"link", Kind::Symlink);
+    let mut linked = Entry::new(b"link", Kind::Symlink);
     linked.link = b"t".repeat(300);
-    let mut rich = file(&long, 1000);
+    let mut rich = Entry::file(&long, 1000);
     rich.uid = 3_000_000_000;
     rich.gid = 8_000_000;
     rich.mode = 0o4755;
     rich.mtime = Time { seconds: -5, nanoseconds: 250_000_000 };
     rich.xattrs = vec![(b"user.a".to_vec(), b"1\n\0=".to_vec()), (b"user.b".to_vec(), vec![b'x'; 5000])];
-    let mut device = entry(b"dev/null", Kind::CharDevice);
+    let mut device = Entry::new(b"dev/null", Kind::CharDevice);
     device.device = (1, 3);
-    let prefixed = file(&[b"p".repeat(120), b"/name".to_vec()].concat(), 0);
+    let prefixed = Entry::file(&[b"p".repeat(120), b"/name".to_vec()].concat(), 0);
     let entries = [
-        (entry(b"dir/", Kind::Directory), vec![]),
+        (Entry::new(b"dir/", Kind::Directory), vec![]),
         (rich, (0..1000).map(|i| i as u8).collect()),
         (linked, vec![]),
         (device, vec![]),
         (prefixed, vec![]),
-        (file(b"block", 512), vec![7; 512]),
+        (Entry::file(b"block", 512), vec![7; 512]),
     ];
     let tar = write(&entries);
     for step in [1, 7, 511, 512, 513, 100_000] {
@@ -98,7 +77,7 @@ fn what_the_writer_writes_the_reader_reads_in_pieces_of_any_size() {
 
 #[test]
 fn a_tar_cut_anywhere_but_between_entries_is_truncated() {
-    let tar = write(&[(file(b"a", 600), vec![1; 600]), (file(&b"b".repeat(150), 0), vec![])]);
+    let tar = write(&[(Entry::file(b"a", 600), vec![1; 600]), (Entry::file(&b"b".repeat(150), 0), vec![])]);
     // a: header, two blocks; b: pax header, its data, header; the end: two blocks of zeros.
     let whole = [0, 3 * BLOCK, 6 * BLOCK];
     for cut in 0..6 * BLOCK {
@@ -112,7 +91,7 @@ fn a_tar_cut_anywhere_but_between_entries_is_truncated() {
 
 #[test]
 fn what_follows_the_end_is_ignored() {
-    let mut tar = write(&[(file(b"a", 0), vec![])]);
+    let mut tar = write(&[(Entry::file(b"a", 0), vec![])]);
     tar.extend(b"rubbish".repeat(999));
     assert_eq!(read(&tar, 1000).unwrap().len(), 1);
 }
@@ -125,7 +104,7 @@ fn no_bytes_at_all_are_an_empty_tar() {
 
 #[test]
 fn a_damaged_header_is_invalid() {
-    let mut tar = write(&[(file(b"a", 0), vec![]), (file(b"b", 0), vec![])]);
+    let mut tar = write(&[(Entry::file(b"a", 0), vec![]), (Entry::file(b"b", 0), vec![])]);
     tar[BLOCK] ^= 1;
     assert_eq!(
         read(&tar, 512).unwrap_err(),
@@ -136,7 +115,7 @@ fn a_damaged_header_is_invalid() {
 
 #[test]
 fn unknown_types_are_refused_and_contiguous_files_are_files() {
-    let mut tar = write(&[(file(b"a", 0), vec![])]);
+    let mut tar = write(&[(Entry::file(b"a", 0), vec![])]);
     patch(&mut tar, 0, 156, b"7");
     assert_eq!(read(&tar, 512).unwrap()[0].0.kind, Kind::File);
     for flag in [b"V", b"M", b"D", b"Z", b"\x01"] {
@@ -154,7 +133,7 @@ fn owners_and_sizes_that_cannot_be_are_refused() {
         (124, &[0xff; 12]),
         (100, b"rwxr-xr-"),
     ] {
-        let mut tar = write(&[(file(b"a", 0), vec![])]);
+        let mut tar = write(&[(Entry::file(b"a", 0), vec![])]);
         patch(&mut tar, 0, field, bytes);
         assert!(matches!(read(&tar, 512), Err(TarError::Invalid(_))), "{field} {bytes:?}");
     }
@@ -163,7 +142,7 @@ fn owners_and_sizes_that_cannot_be_are_refused() {
 #[test]
 fn an_extended_header_of_more_than_a_mebibyte_is_refused_before_it_is_read() {
     for flag in [b"x", b"L", b"K", b"g"] {
-        let mut tar = write(&[(file(b"a", 0), vec![])]);
+        let mut tar = write(&[(Entry::file(b"a", 0), vec![])]);
         patch(&mut tar, 0, 124, b"00004000001\0");
         patch(&mut tar, 0, 156, flag);
         assert!(matches!(read(&tar, 512), Err(TarError::Limit(_))), "{flag:?}");
@@ -172,7 +151,7 @@ fn an_extended_header_of_more_than_a_mebibyte_is_refused_before_it_is_read() {
 
 #[test]
 fn a_name_with_a_nul_from_a_pax_header_is_refused() {
-    let mut tar = write(&[(file(&[b"a".repeat(150), b"b".to_vec()].concat(), 0), vec![])]);
+    let mut tar = write(&[(Entry::file(&[b"a".repeat(150), b"b".to_vec()].concat(), 0), vec![])]);
     let at = tar.windows(5).position(|w| w == b"path=").unwrap() + 20;
     tar[at] = 0;
     assert!(matches!(read(&tar, 512), Err(TarError::Invalid(text)) if text.contains("NUL")));
@@ -180,16 +159,16 @@ fn a_name_with_a_nul_from_a_pax_header_is_refused() {
 
 #[test]
 fn data_of_links_and_directories_does_not_exist_whatever_their_size_says() {
-    let mut tar = write(&[(entry(b"d/", Kind::Directory), vec![]), (file(b"a", 0), vec![])]);
+    let mut tar = write(&[(Entry::new(b"d/", Kind::Directory), vec![]), (Entry::file(b"a", 0), vec![])]);
     patch(&mut tar, 0, 124, b"00000001000\0");
     assert_eq!(read(&tar, 512).unwrap().len(), 2);
 }
 
 #[test]
 fn damaged_tars_never_panic() {
-    let mut rich = file(&b"n".repeat(150), 700);
+    let mut rich = Entry::file(&b"n".repeat(150), 700);
     rich.xattrs = vec![(b"user.a".to_vec(), b"v".to_vec())];
-    let tar = write(&[(rich, vec![9; 700]), (entry(b"d/", Kind::Directory), vec![])]);
+    let tar = write(&[(rich, vec![9; 700]), (Entry::new(b"d/", Kind::Directory), vec![])]);
     // A small generator of its own: the same damage every time.
     let mut state = 1u64;
     let mut random = || {

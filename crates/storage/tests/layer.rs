@@ -1,0 +1,345 @@
+//! What a layer's tar becomes on disk: overlayfs's marks, attributes in the right order, compression by magic,
+//! digests, and one clear error for what is damaged.
+
+mod support;
+
+use std::io::Write;
+use std::path::Path;
+
+use kapsel_storage::Digest;
+use kapsel_storage::tar::{Entry, Kind, Time};
+use kapsel_storage::unpack::Options;
+use sha2::{Digest as _, Sha256};
+use support::*;
+
+fn unpacked(entries: &[Made]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    unpack_bytes(tar(entries), &options(directory.path())).unwrap();
+    directory
+}
+
+fn opaque(facts: &Facts) -> bool {
+    let name =
+        if nix::unistd::geteuid().is_root() { "trusted.overlay.opaque" } else { "user.overlay.opaque" };
+    facts.xattrs.get(name.as_bytes()).is_some_and(|value| value == b"y")
+}
+
+fn whiteout(facts: &Facts) -> bool {
+    (facts.kind, facts.device) == ('c', 0)
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn whiteouts_become_devices_and_opaque_directories_get_a_mark() {
+    let directory = unpacked(&[
+        file("etc/.wh.passwd", ""),
+        file("a/new", "1"),
+        // After its siblings, as some writers have it.
+        file("a/.wh..wh..opq", ""),
+        file("only/opaque/.wh..wh..opq", ""),
+        file(".wh..wh.plnk/x", "").clone(),
+        file(".wh..wh.aufs", ""),
+    ]);
+    let all = facts(directory.path());
+    assert!(whiteout(&all[Path::new("etc/passwd")]));
+    assert!(opaque(&all[Path::new("a")]) && opaque(&all[Path::new("only/opaque")]));
+    assert!(!opaque(&all[Path::new("only")]) && !opaque(&all[Path::new("etc")]));
+    assert_eq!(all[Path::new("a/new")].content, b"1");
+    assert!(!all.keys().any(|path| path.to_str().unwrap().contains(".wh..wh..opq")));
+    assert!(!all.contains_key(Path::new(".wh..wh.aufs")));
+}
+
+#[test]
+fn a_whiteout_removes_from_lower_layers_only() {
+    // Whichever comes first, what the layer itself has stays; a directory then starts empty.
+    for order in [[0, 1], [1, 0]] {
+        let both = |first: Made, second: Made| {
+            let pair = [first, second];
+            order.map(|i| pair[i].clone())
+        };
+        let directory = unpacked(&both(file(".wh.f", ""), file("f", "new")));
+        assert_eq!(facts(directory.path())[Path::new("f")].content, b"new");
+        let directory = unpacked(&both(file(".wh.d", ""), file("d/x", "new")));
+        let all = facts(directory.path());
+        assert!(opaque(&all[Path::new("d")]));
+        assert_eq!(all[Path::new("d/x")].content, b"new");
+        let directory = unpacked(&both(file(".wh.d", ""), self::directory("d")));
+        assert!(opaque(&facts(directory.path())[Path::new("d")]));
+        let directory = unpacked(&both(file(".wh.l", ""), link(Kind::Symlink, "l", "x")));
+        assert_eq!(facts(directory.path())[Path::new("l")].kind, 'l');
+    }
+}
+
+#[test]
+fn a_bare_whiteout_is_an_error() {
+    for name in [".wh.", "a/.wh.", ".wh..", ".wh..."] {
+        let directory = tempfile::tempdir().unwrap();
+        let error = unpack_bytes(tar(&[file(name, "")]), &options(directory.path())).unwrap_err();
+        assert_eq!(error.code, "LAYER_INVALID");
+        assert!(error.message.contains(name), "{}", error.message);
+    }
+}
+
+#[test]
+fn without_root_marks_are_those_that_userxattr_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { rootless: true, ..options(directory.path()) };
+    unpack_bytes(tar(&[file("a/.wh..wh..opq", ""), file(".wh.b", "")]), &options).unwrap();
+    let all = facts(directory.path());
+    assert_eq!(all[Path::new("a")].xattrs[&b"user.overlay.opaque"[..]], b"y");
+    assert!(whiteout(&all[Path::new("b")]));
+}
+
+#[test]
+fn owner_xattrs_mode_and_times_all_survive_each_other() {
+    if !root() {
+        return;
+    }
+    let (mut entry, data) = file("su", "program");
+    entry.mode = 0o6755;
+    (entry.uid, entry.gid) = (1000, 2000);
+    entry.mtime = Time { seconds: 1_000_000_000, nanoseconds: 123_456_789 };
+    // VFS_CAP_REVISION_2, effective, CAP_NET_RAW.
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    entry.xattrs =
+        vec![(b"security.capability".to_vec(), capability.to_vec()), (b"user.a".to_vec(), b"b".to_vec())];
+    let expected = entry.clone();
+    let directory = unpacked(&[(entry, data)]);
+    let found = &facts(directory.path())[Path::new("su")];
+    assert_eq!((found.mode, found.owner), (0o6755, (1000, 2000)));
+    assert_eq!(found.mtime, (1_000_000_000, 123_456_789));
+    assert_eq!(found.xattrs, expected.xattrs.into_iter().collect());
+}
+
+#[test]
+fn directories_keep_their_times_and_modes_whatever_is_made_in_them() {
+    let mut entries = vec![];
+    for (path, mode) in [("d", 0o000), ("d/e", 0o555), ("./", 0o2710)] {
+        let (mut entry, data) = directory(path);
+        entry.mode = mode;
+        entry.mtime = Time { seconds: 5, nanoseconds: 5 };
+        entries.push((entry, data));
+    }
+    entries.push(file("d/e/f", "x"));
+    entries.push(link(Kind::Symlink, "d/e/s", "f"));
+    let top = unpacked(&entries);
+    let all = facts(top.path());
+    for (path, mode) in [("", 0o2710), ("d", 0), ("d/e", 0o555)] {
+        let found = &all[Path::new(path)];
+        assert_eq!((found.mode, found.mtime), (mode, (5, 5)), "{path}");
+    }
+}
+
+#[test]
+fn a_directory_over_a_directory_changes_only_attributes_and_all_else_replaces() {
+    let (mut again, data) = directory("d");
+    again.mode = 0o700;
+    let top = unpacked(&[
+        directory("d"),
+        file("d/kept", "1"),
+        (again, data),
+        directory("gone"),
+        file("gone/x", "2"),
+        file("gone", "a file"),
+        file("f", "old"),
+        link(Kind::Symlink, "f", "d"),
+        link(Kind::Symlink, "l", "d"),
+        directory("l"),
+        file("l/x", "3"),
+    ]);
+    let all = facts(top.path());
+    assert_eq!((all[Path::new("d")].mode, &all[Path::new("d/kept")].content[..]), (0o700, &b"1"[..]));
+    assert_eq!((all[Path::new("gone")].kind, all[Path::new("f")].kind), ('-', 'l'));
+    assert_eq!((all[Path::new("l")].kind, &all[Path::new("l/x")].content[..]), ('d', &b"3"[..]));
+    assert!(!all.contains_key(Path::new("d/x")));
+}
+
+#[test]
+fn missing_parents_are_0755_and_the_same_each_time() {
+    let top = unpacked(&[file("a/b/c", "")]);
+    let all = facts(top.path());
+    for path in ["", "a", "a/b"] {
+        assert_eq!((all[Path::new(path)].mode, all[Path::new(path)].mtime), (0o755, (0, 0)), "{path}");
+    }
+}
+
+#[test]
+fn devices_and_pipes_are_made_as_root() {
+    if !root() {
+        return;
+    }
+    let top = unpacked(&[
+        node(Kind::CharDevice, "null", (1, 3)),
+        node(Kind::BlockDevice, "disk", (259, 1_000_000)),
+        node(Kind::Fifo, "pipe", (0, 0)),
+    ]);
+    let all = facts(top.path());
+    assert_eq!((all[Path::new("null")].kind, all[Path::new("null")].device), ('c', nix::libc::makedev(1, 3)));
+    assert_eq!(
+        (all[Path::new("disk")].kind, all[Path::new("disk")].device),
+        ('b', nix::libc::makedev(259, 1_000_000))
+    );
+    assert_eq!((all[Path::new("pipe")].kind, all[Path::new("pipe")].mode), ('p', 0o644));
+}
+
+#[test]
+fn compression_is_found_by_magic_and_both_digests_are_right() {
+    let plain = tar(&[file("f", &"text ".repeat(100_000)), directory("d")]);
+    let half = plain.len() / 2;
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let skippable = [&[0x5a, 0x2a, 0x4d, 0x18, 4, 0, 0, 0][..], b"skip"].concat();
+    let cases = [
+        ("", plain.clone()),
+        ("+gzip", gzip(&plain)),
+        ("+gzip", [gzip(&plain[..half]), gzip(&[]), gzip(&plain[half..])].concat()),
+        ("+gzip", [gzip(&plain), vec![0; 1000]].concat()),
+        ("+gzip", [gzip(&plain), b"rubbish".to_vec()].concat()),
+        ("+zstd", zstd(&plain)),
+        ("+zstd", [zstd(&plain[..half]), zstd(&plain[half..])].concat()),
+        ("+zstd", [skippable.clone(), zstd(&plain), skippable].concat()),
+    ];
+    for (index, (suffix, bytes)) in cases.into_iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let (digest, size) = (sha256(&bytes), bytes.len() as u64);
+        let options =
+            Options { digest: Some(digest), diff_id: Some(sha256(&plain)), ..options(directory.path()) };
+        let unpacked = unpack_bytes(bytes, &options).unwrap_or_else(|error| panic!("case {index}: {error}"));
+        assert_eq!(unpacked.media_type, format!("application/vnd.oci.image.layer.v1.tar{suffix}"));
+        assert_eq!((unpacked.digest, unpacked.size), (digest, size));
+        assert_eq!((unpacked.diff_id, unpacked.unpacked_size), (sha256(&plain), plain.len() as u64));
+        assert_eq!(unpacked.entries, 2);
+        assert_eq!(facts(directory.path())[Path::new("f")].size, 500_000);
+    }
+}
+
+#[test]
+fn the_answer_is_the_json_of_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let unpacked = unpack_bytes(tar(&[]), &options(directory.path())).unwrap();
+    let json = serde_json::to_value(&unpacked).unwrap();
+    let names: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names, ["diffId", "digest", "entries", "mediaType", "size", "unpackedSize"]);
+    assert_eq!(json["digest"], sha256(&[0; 1024]).to_string());
+}
+
+#[test]
+fn an_empty_stream_is_an_empty_layer() {
+    let directory = tempfile::tempdir().unwrap();
+    let unpacked = unpack_bytes(vec![], &options(directory.path())).unwrap();
+    assert_eq!((unpacked.entries, unpacked.size), (0, 0));
+}
+
+#[test]
+fn damaged_layers_say_how_in_one_line() {
+    let plain = tar(&[file("f", &"some text that is long enough\n".repeat(20_000))]);
+    let zstd = zstd::encode_all(&plain[..], 3).unwrap();
+    let gzip = gzip(&plain);
+    let changed = |bytes: &[u8], at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 0xff;
+        bytes
+    };
+    let cases = [
+        ("LAYER_TRUNCATED", plain[..plain.len() / 2].to_vec(), "'f'"),
+        ("LAYER_TRUNCATED", gzip[..gzip.len() / 2].to_vec(), "ends"),
+        ("LAYER_TRUNCATED", gzip[..gzip.len() - 4].to_vec(), "ends"),
+        ("LAYER_TRUNCATED", gzip[..5].to_vec(), "ends"),
+        ("LAYER_TRUNCATED", zstd[..zstd.len() - 9].to_vec(), "ends"),
+        ("LAYER_CORRUPT", changed(&gzip, gzip.len() - 6), "damaged"), // the CRC
+        ("LAYER_CORRUPT", changed(&zstd, 12), "damaged"),
+        ("LAYER_INVALID", b"<html>not found</html>".repeat(100), "not a tar"),
+        ("LAYER_INVALID", self::gzip(&b"<html>not found</html>".repeat(100)), "not a tar"),
+        ("COMPRESSION_UNSUPPORTED", b"\xfd7zXZ\0rest".to_vec(), "xz"),
+        ("COMPRESSION_UNSUPPORTED", b"BZh91AY&SYrest".to_vec(), "bzip2"),
+    ];
+    for (code, bytes, named) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let error = unpack_bytes(bytes, &options(directory.path())).unwrap_err();
+        assert_eq!(error.code, code, "{error}");
+        assert!(error.message.contains(named) && !error.message.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn wrong_digests_are_told_with_both() {
+    let bytes = gzip(&tar(&[file("f", "x")]));
+    let wrong = sha256(b"something else");
+    let check = |digest, diff_id, code| {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { digest, diff_id, ..options(directory.path()) };
+        let error = unpack_bytes(bytes.clone(), &options).unwrap_err();
+        assert_eq!(error.code, code);
+        assert!(error.message.contains(&wrong.to_string()), "{error}");
+    };
+    check(Some(wrong), None, "DIGEST_MISMATCH");
+    check(None, Some(wrong), "DIFF_ID_MISMATCH");
+    check(Some(wrong), Some(wrong), "DIGEST_MISMATCH");
+}
+
+#[test]
+fn a_target_that_is_not_empty_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("mine"), "data").unwrap();
+    let error = unpack_bytes(tar(&[file("mine", "theirs")]), &options(directory.path())).unwrap_err();
+    assert_eq!(error.code, "TARGET_NOT_EMPTY");
+    assert_eq!(std::fs::read(directory.path().join("mine")).unwrap(), b"data");
+}
+
+#[test]
+fn a_reader_that_fails_is_told() {
+    struct Broken;
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::from_raw_os_error(nix::libc::ECONNRESET))
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let error = kapsel_storage::unpack::unpack(Broken, &options(directory.path())).unwrap_err();
+    assert_eq!((error.code, error.errno), ("UNPACK_FAILED", Some(nix::libc::ECONNRESET)));
+}
+
+#[test]
+fn a_bad_layer_is_refused_while_its_sender_still_sends() {
+    // The input never ends: the error must not wait for it.
+    struct Endless(std::io::Cursor<Vec<u8>>);
+    impl std::io::Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => loop {
+                    std::thread::park();
+                },
+                count => Ok(count),
+            }
+        }
+    }
+    let mut bytes = tar(&[file("../x", "")]);
+    bytes.resize(1 << 20, 0);
+    let directory = tempfile::tempdir().unwrap();
+    let result =
+        kapsel_storage::unpack::unpack(Endless(std::io::Cursor::new(bytes)), &options(directory.path()));
+    assert_eq!(result.unwrap_err().code, "LAYER_ESCAPES");
+}
+
+#[test]
+fn a_file_larger_than_the_disk_is_refused_before_it_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let bytes = tar(&[(Entry::file(b"small", 0), vec![])]);
+    let mut bytes = bytes[..512].to_vec();
+    bytes[124..136].copy_from_slice(b"\x80\0\0\0\0\0\0\x80\0\0\0\0");
+    bytes[148..156].fill(b' ');
+    let sum: u32 = bytes.iter().map(|&byte| u32::from(byte)).sum();
+    bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let error = unpack_bytes(bytes, &options(directory.path())).unwrap_err();
+    assert_eq!(error.code, "DISK_FULL");
+    assert!(error.message.contains("'small'") && error.message.contains("549755813888"), "{error}");
+    assert_eq!(facts(directory.path()).len(), 1);
+}
