@@ -103,13 +103,14 @@ export class Images {
 
   /** A root file system's tar as an image of one layer. Resolves to its id. */
   async import(archive: string | Readable, options: ImportOptions = {}): Promise<string> {
-    const { changes = [], message, platform, signal } = options;
+    const { changes = [], message, signal } = options;
+    const platform = platformOf(options.platform);
     const reference = options.reference === undefined ? undefined : taggable(options.reference);
     const config = applyChanges({}, changes);
     const { layers } = this.#open();
     const layer = await composeLayer(layers, (into) => unpack(inputOf(archive), into), signal);
     const about = { created: new Date().toISOString(), config, ...(message && { comment: message }) };
-    const image = composeImage(layer, platformOf(platform), about, 'import');
+    const image = composeImage(layer, platform, about, 'import');
     await this.#record(image, reference === undefined ? [] : [canonical(reference)], 'import');
     return image.id;
   }

@@ -2,7 +2,7 @@
 // What is being made is ROOT/layers/.HEX, under the lock ROOT/layers/.HEX.lock; one directory for both, since renaming a
 // directory into another needs the right to write to it, which a layer's root may deny to a user who is not root.
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Database, type LayerRow, syncFileSystem } from '../../native.ts';
@@ -78,6 +78,25 @@ export class Layers {
     if (made.length === 0) return;
     await syncFileSystem(this.#directory);
     const replaced: string[] = [];
+    try {
+      await this.#expose(made, replaced);
+    } catch (error) {
+      // What has a name but no row goes back to where the caller discards it.
+      for (const { staged } of made) {
+        if (!existsSync(staged.path) && !this.#database.layer(staged.diffId)) {
+          renameSync(this.path(staged.diffId), staged.path);
+        }
+      }
+      throw error;
+    }
+    try {
+      await removeTrees(replaced);
+    } finally {
+      for (const { staged } of made) staged.lock.release();
+    }
+  }
+
+  async #expose(made: { staged: StagedLayer; row: LayerRow }[], replaced: string[]): Promise<void> {
     for (const { staged } of made) {
       const path = this.path(staged.diffId);
       if (existsSync(path)) {
@@ -89,11 +108,7 @@ export class Layers {
       renameSync(staged.path, path);
     }
     await syncDirectory(this.#directory);
-    for (const { staged, row } of made) {
-      this.#database.insertLayer(row);
-      staged.lock.release();
-    }
-    await removeTrees(replaced);
+    for (const { row } of made) this.#database.insertLayer(row);
   }
 
   /** Removes half-made trees and lets go of their locks. */
@@ -151,7 +166,9 @@ export class Layers {
 
   async #clear(path: string): Promise<void> {
     if (existsSync(path)) await removeTrees([path]);
-    mkdirSync(path, { mode: 0o755 });
+    mkdirSync(path);
+    // Becomes the root of a file system, where the tar has no entry for it: whatever the user's umask.
+    chmodSync(path, 0o755);
   }
 }
 
