@@ -13,7 +13,6 @@ mod host;
 mod info;
 mod launch;
 mod monitor;
-mod own_binary;
 mod reap;
 mod rootless;
 mod trace;

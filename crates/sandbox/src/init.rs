@@ -13,7 +13,7 @@ use nix::{
         signal::{SigSet, SigmaskHow, sigprocmask},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::Pid,
+    unistd::{ForkResult, Pid, fork},
 };
 
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     process::fail,
     program::{INIT, Program},
     signals,
-    sys::process::{Cloned, clone, prctl},
+    sys::process::prctl,
 };
 
 /// Becomes the init of a container if that is what this process was executed for, and then never returns.
@@ -70,10 +70,11 @@ fn start(channel: &Child, words: Vec<String>) -> Result<Pid, Error> {
     // Kept pending for `tend`: none is lost between here and there.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
         .at(Stage::Init, || "cannot block the signals")?;
+    // fork, not clone3: the container's filter is in force, and Docker's default answers clone3 with ENOSYS.
     // SAFETY: an executable that has just started has one thread.
-    match unsafe { clone(0, None, false) }.at(Stage::Init, || "cannot make the program's process")? {
-        Cloned::Parent { pid, .. } => Ok(Pid::from_raw(pid)),
-        Cloned::Child => {
+    match unsafe { fork() }.at(Stage::Init, || "cannot make the program's process")? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
             lead_terminal();
             signals::reset();
             let _ = prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64, 0);

@@ -16,7 +16,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, readlink},
+    fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open, readlink},
     sys::{
         stat::{Mode, fstat, stat},
         statvfs::{FsFlags, statvfs},
@@ -81,5 +81,12 @@ pub(crate) fn executable() -> Result<OwnedFd, Error> {
 }
 
 fn is_sealed() -> bool {
-    statvfs(SELF).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY))
+    statvfs(SELF).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY)) || is_sealed_copy()
+}
+
+/// Whether it is a sealed copy in memory (memfd_create(2)), which is what a caller can make who may not clone mounts.
+fn is_sealed_copy() -> bool {
+    let Ok(file) = open(SELF, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return false };
+    fcntl(&file, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE))
 }

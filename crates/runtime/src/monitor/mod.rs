@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
+use kapsel_sandbox::seal;
 use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
@@ -48,7 +49,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
 use crate::trace::Trace;
-use crate::{document, own_binary, rootless};
+use crate::{document, rootless};
 
 /// Connections at a time; more are turned away.
 const CLIENTS: usize = 128;
@@ -97,8 +98,9 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     let mut trace = Trace::from_environment();
     trace.mark("monitor");
     let rootless = rootless::enter()?;
-    own_binary::protect()?;
-    trace.mark("protected");
+    // The containers that it starts must not be able to write this executable (CVE-2019-5736).
+    seal()?;
+    trace.mark("sealed");
     let Inherited { launch, lock, client } = setup::inherited()?;
     let mut client = Some(client);
     let parsed = document::read(launch).and_then(|json| Launch::parse(&json));

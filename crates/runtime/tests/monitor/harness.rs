@@ -107,10 +107,16 @@ impl World {
     pub fn with_libraries(self) -> Self {
         for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
             let Some(path) = line.find('/').map(|start| Path::new(&line[start..])) else { continue };
-            if path.to_str().unwrap().contains(".so") {
+            if !path.to_str().unwrap().contains(".so") {
+                continue;
+            }
+            // The executable needs one more than this process may: libm.
+            for path in [path, &path.with_file_name("libm.so.6")] {
                 let into = self.path("lower").join(path.strip_prefix("/").unwrap());
                 fs::create_dir_all(into.parent().unwrap()).unwrap();
-                fs::copy(path, into).unwrap();
+                if path.exists() {
+                    fs::copy(path, into).unwrap();
+                }
             }
         }
         for link in ["lib", "lib64"] {
