@@ -67,7 +67,8 @@ export class Images {
       if (fits && (pull === 'never' || !this.#isStale(reference, present.id))) return present;
       if (pull === 'never' || isId(reference)) throw notFound(reference, present && formatPlatform(present.config));
     }
-    return await this.pull(reference, options);
+    const { id, reference: name, config, layers } = await this.pull(reference, options);
+    return { id, reference: name, config, layers };
   }
 
   /** Asks the registry, whatever is here. */

@@ -3,7 +3,7 @@
 
 import { accessSync, constants, lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createHash, randomBytes } from 'node:crypto';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { InvalidArgumentError, NotFoundError } from '../errors.ts';
 import { hostPlatform } from '../../registry/platform.ts';
 import { type Composed, composeImage, composeLayer } from './compose.ts';
@@ -68,7 +68,7 @@ export class HostImages {
       hostPlatform(),
       {
         created: new Date(Math.floor(newest) * 1000).toISOString(),
-        config: { Env: [`PATH=${defaultPath}`], Cmd: [programs[0]!], WorkingDir: '/' },
+        config: { Env: [`PATH=${this.#pathOf(sources)}`], Cmd: [programs[0]!], WorkingDir: '/' },
       },
       `host ${programs.join(' ')}`,
     );
@@ -92,6 +92,13 @@ export class HostImages {
       'REFERENCE_INVALID',
       `invalid reference format: ${JSON.stringify(reference)}: ${JSON.stringify(wrong)} is no program: write host:PROGRAM[,PROGRAM…]`,
     );
+  }
+
+  /** Where the image's programs are found: the usual directories, and those of this PATH that gave one. */
+  #pathOf(sources: HostSource[]): string {
+    const mine = new Set(this.#path.split(':'));
+    const used = sources.map(({ path }) => dirname(path)).filter((directory) => mine.has(directory));
+    return [...new Set([...defaultPath.split(':'), ...used])].join(':');
   }
 
   #has(program: string): boolean {
@@ -120,6 +127,8 @@ export class HostImages {
 }
 
 function isUnchanged({ path, size, mtime, inode }: HostSource): boolean {
+  // A link of the image's own: nothing on this machine to compare it with.
+  if (inode === 0) return true;
   const [now] = existing(path);
   return now !== undefined && now.size === size && now.mtime === mtime && now.inode === inode;
 }

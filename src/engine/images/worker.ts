@@ -24,6 +24,7 @@ export interface HostSource {
   size: number;
   /** `seconds.nanoseconds`. */
   mtime: string;
+  /** 0 of a link that is the image's own. */
   inode: number;
 }
 
