@@ -14,6 +14,9 @@ use crate::clock::Timestamp;
 
 /// Docker's copier reads into a buffer of this size and logs it when it is full.
 const LONGEST: usize = 16 * 1024;
+/// Bytes of records that are written together. A line of one character is a record of seventy: a container must not make us
+/// keep seventy times what we read.
+const TOGETHER: usize = 64 * 1024;
 
 /// Where a log goes and how large it may become: `log` of a Launch.
 #[derive(Debug, Clone, Deserialize)]
@@ -58,7 +61,7 @@ pub struct Log {
     size: u64,
     /// A line that has begun, of stdout and of stderr.
     begun: [Vec<u8>; 2],
-    /// Records not yet written: one write(2) for all that one read brought.
+    /// Records not yet written: one write(2) for many of them.
     records: Vec<u8>,
     /// The first thing that went wrong; from then on nothing more is logged.
     failed: Option<io::Error>,
@@ -137,6 +140,9 @@ impl Log {
             self.rotate();
             self.records = record;
         }
+        if self.records.len() >= TOGETHER {
+            self.flush();
+        }
     }
 
     fn flush(&mut self) {
@@ -147,6 +153,8 @@ impl Log {
         }
         self.size += self.records.len() as u64;
         self.records.clear();
+        // One record of six-fold escapes can be large; it must not stay.
+        self.records.shrink_to(TOGETHER);
     }
 
     /// `PATH` becomes `PATH.1`, that `PATH.2`, and so on; with a single file it is emptied instead.

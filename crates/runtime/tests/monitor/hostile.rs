@@ -23,7 +23,7 @@ fn victim() -> (Container, Memory) {
 fn survives(mut container: Container, before: &Memory) {
     container.client.asks(&json!({"request": "resize", "columns": 1, "rows": 1}));
     let after = Memory::of(container.monitor.id());
-    assert!(after.private < before.private + 2048, "{before:?} {after:?}");
+    assert!(after.private < before.private + 512, "{before:?} {after:?}");
     container.kill();
 }
 
@@ -141,7 +141,7 @@ fn descriptors_nobody_asked_for_are_closed() {
     }
     until("the descriptors to be closed", || (count() <= before + sockets.len()).then_some(()));
     drop(sockets);
-    until("the connections to be closed", || (count() == before).then_some(()));
+    until("the connections to be closed", || (count() <= before).then_some(()));
     survives(container, &memory);
 }
 
@@ -187,19 +187,19 @@ fn another_user_is_not_listened_to() {
 #[test]
 fn a_container_cannot_make_the_monitor_grow_with_its_output() {
     let (output, stdout) = pipe();
-    let mut container = World::new("yes 0123456789012345678901234567890123456789")
-        .set("/log", json!(null))
-        .start_with(|client| {
-            client.send(&json!({"request": "attach", "stdout": true}), &[stdout.as_raw_fd()]);
-        });
+    // The worst for a log: records of seventy bytes for lines of two.
+    let mut container = World::new("yes").set("/log/maxSize", 1 << 20).start_with(|client| {
+        client.send(&json!({"request": "attach", "stdout": true}), &[stdout.as_raw_fd()]);
+    });
     drop(stdout);
     container.client.started();
     let before = Memory::of(container.monitor.id());
     let mut bytes = vec![0; 1 << 20];
     let mut output = output;
-    for _ in 0..50 {
+    for _ in 0..5 {
         output.read_exact(&mut bytes).unwrap();
     }
+    drop(output);
     survives(container, &before);
 }
 
