@@ -27,6 +27,17 @@ pub enum Source<'a> {
 /// Rises whenever the compiler makes another program of the same profile; a test reminds us.
 const GENERATION: u32 = 1;
 
+/// Stands for the text of Docker's default profile; nobody can choose that, so that a cheap hash will do.
+const DEFAULT: u64 = {
+    // FNV-1a
+    let (text, mut hash, mut at) = (DOCKER_DEFAULT.as_bytes(), 0xcbf2_9ce4_8422_2325, 0);
+    while at < text.len() {
+        hash = (hash ^ text[at] as u64).wrapping_mul(0x100_0000_01b3);
+        at += 1;
+    }
+    hash
+};
+
 const MAGIC: &[u8; 8] = b"kapselBP";
 const HASH: usize = 32;
 /// Magic, key, flags.
@@ -89,7 +100,10 @@ fn key(
     match source {
         Source::Resolved(filter) => part(&serde_json::to_vec(filter).unwrap_or_default()),
         Source::Default | Source::Json(_) => {
-            part(if let Source::Json(json) = source { json } else { DOCKER_DEFAULT }.as_bytes());
+            match source {
+                Source::Json(json) => part(json.as_bytes()),
+                _ => part(&DEFAULT.to_le_bytes()),
+            }
             part(&kernel.major.to_le_bytes());
             part(&kernel.minor.to_le_bytes());
             let mut sorted: Vec<&str> = capabilities.iter().map(String::as_str).collect();

@@ -19,12 +19,17 @@ pub(crate) struct Rule<'a> {
     pub(crate) action: u32,
 }
 
-/// Writes rules, the first that matches wins, and what happens when none does.
-pub(crate) fn rules(assembler: &mut Assembler, rules: &[Rule<'_>], default: u32, width: Width) -> Position {
+/// Writes the rules of one number, the first that matches wins, and what happens when none does.
+pub(crate) fn rules(
+    assembler: &mut Assembler,
+    rules: &[(u32, Rule<'_>)],
+    default: u32,
+    width: Width,
+) -> Position {
     let mut otherwise = assembler.ret(default);
     let mut rest = rules;
-    while let Some(last) = rest.last() {
-        let run = rest.iter().rev().take_while(|rule| same_argument(rule, last)).count();
+    while let Some((_, last)) = rest.last() {
+        let run = rest.iter().rev().take_while(|(_, rule)| same_argument(rule, last)).count();
         if run > 0 {
             let (before, group) = rest.split_at(rest.len() - run);
             otherwise = search(assembler, group, otherwise, width);
@@ -51,19 +56,20 @@ fn same_argument(one: &Rule<'_>, other: &Rule<'_>) -> bool {
     }
 }
 
-fn search(assembler: &mut Assembler, group: &[Rule<'_>], otherwise: Position, width: Width) -> Position {
+fn search(
+    assembler: &mut Assembler,
+    group: &[(u32, Rule<'_>)],
+    otherwise: Position,
+    width: Width,
+) -> Position {
     let mut ranges = Ranges::new(otherwise);
-    for rule in group.iter().rev() {
+    for (_, rule) in group.iter().rev() {
         let action = assembler.ret(rule.action);
         for (from, to) in matching(&rule.conditions[0], width) {
             ranges.set(from, to, action);
         }
     }
-    ranges.write(assembler, rule_index(&group[0]), width)
-}
-
-fn rule_index(rule: &Rule<'_>) -> u32 {
-    rule.conditions[0].index
+    ranges.write(assembler, group[0].1.conditions[0].index, width)
 }
 
 fn compare(

@@ -1,8 +1,6 @@
 //! From an OCI filter to classic BPF: which rules speak of which number on which architecture, and what to do with the
 //! numbers that no rule speaks of.
 
-use std::collections::BTreeMap;
-
 use crate::{
     Action, Architecture, Error, LinuxSeccomp, LinuxSeccompArg, Program,
     assembler::{Assembler, Position, Test},
@@ -24,8 +22,8 @@ const ARM_PRIVATE: u32 = 0xf_0000;
 /// What one architecture's rules come to.
 struct Calls<'a> {
     architecture: Architecture,
-    /// By number, in the order of the profile.
-    rules: BTreeMap<u32, Vec<Rule<'a>>>,
+    /// Number and rule, in the order of the profile.
+    rules: Vec<(u32, Rule<'a>)>,
     /// The greatest number that the profile speaks of.
     last: Option<u32>,
 }
@@ -45,10 +43,9 @@ pub fn compile(seccomp: &LinuxSeccomp, architecture: Architecture) -> Result<Pro
     }
     let mut all: Vec<Calls> = architectures(seccomp, architecture)?
         .into_iter()
-        .map(|architecture| Calls { architecture, rules: BTreeMap::new(), last: None })
+        .map(|architecture| Calls { architecture, rules: Vec::new(), last: None })
         .collect();
     let mut notifies = false;
-    let (sockets, system_v) = (multiplex::sockets(), multiplex::system_v());
     for rule in &seccomp.syscalls {
         if rule.args.iter().any(|condition| condition.index > 5) {
             return unsupported("a system call has arguments 0 to 5");
@@ -69,17 +66,20 @@ pub fn compile(seccomp: &LinuxSeccomp, architecture: Architecture) -> Result<Pro
                 if number != NONE {
                     calls.add(number, &rule.args, action);
                 }
-                if calls.architecture == Architecture::X86 {
+                if calls.architecture == Architecture::X86
+                    && let Some(front) = multiplex::in_front_of(name)
+                {
+                    // The real arguments lie where no filter can see them: what cannot be checked is refused.
                     let lenient = matches!(rule.action, Action::Allow | Action::Log);
-                    for call in sockets.iter().chain(&system_v).filter(|call| call.name == name) {
-                        // The real arguments lie where no filter can see them: what cannot be checked is refused.
-                        if rule.args.is_empty() || !lenient {
-                            calls.add(call.number, std::slice::from_ref(&call.condition), action);
-                        }
+                    if rule.args.is_empty() || !lenient {
+                        calls.add(front.number, std::slice::from_ref(&front.condition), action);
                     }
                 }
             }
         }
+    }
+    for calls in &mut all {
+        calls.rules.sort_by_key(|(number, _)| *number);
     }
     let mut assembler = Assembler::default();
     let mut next = assembler.ret(FOREIGN);
@@ -123,13 +123,12 @@ pub fn compile(seccomp: &LinuxSeccomp, architecture: Architecture) -> Result<Pro
 
 impl<'a> Calls<'a> {
     fn add(&mut self, number: u32, args: &'a [LinuxSeccompArg], action: u32) {
-        let rules = self.rules.entry(number).or_default();
         let repeated =
             args.iter().enumerate().any(|(at, one)| args[..at].iter().any(|other| other.index == one.index));
         if repeated {
-            rules.extend(args.chunks(1).map(|conditions| Rule { conditions, action }));
+            self.rules.extend(args.chunks(1).map(|conditions| (number, Rule { conditions, action })));
         } else {
-            rules.push(Rule { conditions: args, action });
+            self.rules.push((number, Rule { conditions: args, action }));
         }
     }
 
@@ -146,15 +145,16 @@ impl<'a> Calls<'a> {
             _ => Width::Bits32,
         };
         let mut next = if self.architecture == Architecture::X32 { X32 } else { 0 };
-        for (number, rules) in &self.rules {
-            if *number > next {
+        for same in self.rules.chunk_by(|one, other| one.0 == other.0) {
+            let number = same[0].0;
+            if number > next {
                 ranges.push((next, assembler.ret(default)));
             }
-            let position = match rules.iter().find(|rule| rule.conditions.is_empty()) {
-                Some(rule) => assembler.ret(rule.action),
-                None => compare::rules(assembler, rules, default, width),
+            let position = match same.iter().find(|(_, rule)| rule.conditions.is_empty()) {
+                Some((_, rule)) => assembler.ret(rule.action),
+                None => compare::rules(assembler, same, default, width),
             };
-            ranges.push((*number, position));
+            ranges.push((number, position));
             next = number + 1;
         }
         ranges.push((next, assembler.ret(default)));

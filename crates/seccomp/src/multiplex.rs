@@ -5,64 +5,77 @@ use crate::{LinuxSeccompArg, Operator};
 
 /// One call behind another.
 pub(crate) struct Call {
-    pub(crate) name: &'static str,
+    name: &'static str,
     /// The number of the call in front, on i386.
     pub(crate) number: u32,
     /// When the call in front stands for this one.
     pub(crate) condition: LinuxSeccompArg,
 }
 
-const SOCKETCALL: u32 = 102;
-const IPC: u32 = 117;
-
-/// The calls behind `socketcall`, whose first argument is their number (linux/net.h).
-pub(crate) fn sockets() -> Vec<Call> {
-    let names = [
-        "socket",
-        "bind",
-        "connect",
-        "listen",
-        "accept",
-        "getsockname",
-        "getpeername",
-        "socketpair",
-        "send",
-        "recv",
-        "sendto",
-        "recvfrom",
-        "shutdown",
-        "setsockopt",
-        "getsockopt",
-        "sendmsg",
-        "recvmsg",
-        "accept4",
-        "recvmmsg",
-        "sendmmsg",
-    ];
-    let condition = |value| LinuxSeccompArg { index: 0, value, value_two: 0, op: Operator::Equal };
-    (1..)
-        .zip(names)
-        .map(|(value, name)| Call { name, number: SOCKETCALL, condition: condition(value) })
-        .collect()
+/// The call in front of a call, if there is one.
+pub(crate) fn in_front_of(name: &str) -> Option<&'static Call> {
+    CALLS.binary_search_by(|call| call.name.cmp(name)).ok().map(|index| &CALLS[index])
 }
 
-/// The calls behind `ipc`, whose first argument has their number in its low sixteen bits (linux/ipc.h).
-pub(crate) fn system_v() -> Vec<Call> {
-    let names = [
-        ("semop", 1),
-        ("semget", 2),
-        ("semctl", 3),
-        ("semtimedop", 4),
-        ("msgsnd", 11),
-        ("msgrcv", 12),
-        ("msgget", 13),
-        ("msgctl", 14),
-        ("shmat", 21),
-        ("shmdt", 22),
-        ("shmget", 23),
-        ("shmctl", 24),
-    ];
-    let condition =
-        |value_two| LinuxSeccompArg { index: 0, value: 0xffff, value_two, op: Operator::MaskedEqual };
-    names.into_iter().map(|(name, value)| Call { name, number: IPC, condition: condition(value) }).collect()
+/// Behind `socketcall`, whose first argument is the number (linux/net.h).
+const fn socket(name: &'static str, value: u64) -> Call {
+    let condition = LinuxSeccompArg { index: 0, value, value_two: 0, op: Operator::Equal };
+    Call { name, number: 102, condition }
+}
+
+/// Behind `ipc`, whose first argument has the number in its low sixteen bits (linux/ipc.h).
+const fn ipc(name: &'static str, value_two: u64) -> Call {
+    let condition = LinuxSeccompArg { index: 0, value: 0xffff, value_two, op: Operator::MaskedEqual };
+    Call { name, number: 117, condition }
+}
+
+/// Sorted by name, in byte order.
+static CALLS: [Call; 32] = [
+    socket("accept", 5),
+    socket("accept4", 18),
+    socket("bind", 2),
+    socket("connect", 3),
+    socket("getpeername", 7),
+    socket("getsockname", 6),
+    socket("getsockopt", 15),
+    socket("listen", 4),
+    ipc("msgctl", 14),
+    ipc("msgget", 13),
+    ipc("msgrcv", 12),
+    ipc("msgsnd", 11),
+    socket("recv", 10),
+    socket("recvfrom", 12),
+    socket("recvmmsg", 19),
+    socket("recvmsg", 17),
+    ipc("semctl", 3),
+    ipc("semget", 2),
+    ipc("semop", 1),
+    ipc("semtimedop", 4),
+    socket("send", 9),
+    socket("sendmmsg", 20),
+    socket("sendmsg", 16),
+    socket("sendto", 11),
+    socket("setsockopt", 14),
+    ipc("shmat", 21),
+    ipc("shmctl", 24),
+    ipc("shmdt", 22),
+    ipc("shmget", 23),
+    socket("shutdown", 13),
+    socket("socket", 1),
+    socket("socketpair", 8),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::TABLE;
+
+    #[test]
+    fn the_tables_are_sorted_and_every_name_is_found() {
+        assert!(CALLS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(
+            CALLS.iter().all(|call| in_front_of(call.name).is_some_and(|found| found.number == call.number))
+        );
+    }
 }
