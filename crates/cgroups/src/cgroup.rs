@@ -148,7 +148,7 @@ impl Cgroup {
         }
         // v1 lets a frozen process die only when it thaws.
         match self.freezer() {
-            Ok(freezer) if !freezer.mount.unified => freezer::thaw(freezer),
+            Ok(freezer) if !freezer.mount.unified => freezer::thaw_nested(freezer),
             _ => Ok(()),
         }
     }

@@ -58,7 +58,7 @@ impl Directory {
 
     /// Writes in a single `write(2)`, as the kernel's cgroup files ask.
     pub(crate) fn write(&self, file: &str, value: &str) -> io::Result<()> {
-        write_once(self.open_file(file, OFlag::O_WRONLY)?.as_fd(), value)
+        write_at(self.fd(), file, value)
     }
 
     pub(crate) fn error(&self, verb: &str, file: &str, source: io::Error) -> Error {
@@ -68,7 +68,7 @@ impl Directory {
     /// The processes of this cgroup and those nested in it.
     pub(crate) fn processes(&self) -> io::Result<Vec<i32>> {
         let mut found = Vec::new();
-        let mut collect = |directory: BorrowedFd| -> io::Result<()> {
+        self.each(&mut |directory| {
             match read_at(directory, "cgroup.procs") {
                 // 0 stands for a process that this PID namespace cannot see.
                 Ok(text) => found
@@ -82,11 +82,21 @@ impl Directory {
                 Err(error) => return Err(error),
             }
             Ok(())
-        };
-        collect(self.fd())?;
-        visit_nested(self.fd(), &mut |_, _, directory| collect(directory))?;
+        })?;
         Ok(found)
     }
+
+    /// Does something in this cgroup and those nested in it.
+    pub(crate) fn each(&self, act: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
+        visit_nested(self.fd(), &mut |_, _, directory| act(directory))?;
+        act(self.fd())
+    }
+}
+
+/// Writes to a file of a cgroup, as [`Directory::write`] does.
+pub(crate) fn write_at(directory: BorrowedFd<'_>, file: &str, value: &str) -> io::Result<()> {
+    let fd = openat(directory, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    write_once(fd.as_fd(), value)
 }
 
 /// Writes in a single `write(2)`. A memory limit's write may be interrupted by a signal.

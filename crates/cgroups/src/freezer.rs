@@ -12,7 +12,10 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use crate::{Error, directory::Directory};
+use crate::{
+    Error,
+    directory::{Directory, write_at},
+};
 
 /// Longer than any task needs to reach a point where it can stop, unless it waits for a dead file server.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +55,15 @@ pub(crate) fn thaw(directory: &Directory) -> Result<(), Error> {
     let (file, value) =
         if directory.mount.unified { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
     directory.write(file, value).map_err(|error| directory.error("write", file, error))
+}
+
+/// v1: lets go on what is frozen in nested cgroups too, by whoever: a task that is frozen there does not die.
+pub(crate) fn thaw_nested(directory: &Directory) -> Result<(), Error> {
+    let thawed = directory.each(&mut |nested| match write_at(nested, "freezer.state", "THAWED") {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Err(error),
+        _ => Ok(()),
+    });
+    thawed.map_err(|error| directory.error("write", "freezer.state", error))
 }
 
 /// v2 says in cgroup.events when all have stopped, and wakes who polls it.

@@ -169,3 +169,18 @@ fn a_frozen_cgroup_stands_still_goes_on_and_can_be_killed() {
     assert_eq!(shell.wait() & 0x7f, libc::SIGKILL);
     cgroup.remove().unwrap();
 }
+
+#[test]
+fn a_process_that_freezes_itself_deeper_down_dies_all_the_same() {
+    let (hierarchy, file, value) =
+        if has("freezer") { ("freezer", "freezer.state", "FROZEN") } else { ("", "cgroup.freeze", "1") };
+    let cgroup = create(&LinuxResources::default());
+    let nested = directory(&cgroup, hierarchy).join("a/b");
+    std::fs::create_dir_all(&nested).unwrap();
+    let shell = Shell::start(&cgroup, "exec sleep 60", true);
+    std::fs::write(nested.join("cgroup.procs"), shell.0.to_string()).unwrap();
+    std::fs::write(nested.join(file), value).unwrap();
+    cgroup.kill_all().unwrap();
+    assert_eq!(shell.wait() & 0x7f, libc::SIGKILL);
+    cgroup.remove().unwrap();
+}
