@@ -40,6 +40,7 @@ export const logs = defineCommand({
       for await (const entry of entries) {
         writeAll(entry.stream === 'stderr' ? 2 : 1, flags.timestamps ? `${entry.time} ${entry.text}` : entry.text);
       }
+      return interrupt.signal.aborted ? 130 : 0;
     } finally {
       interrupt.release();
     }

@@ -1,5 +1,5 @@
 // The command line with real containers: output, exit codes, signals, listings.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -15,10 +15,14 @@ let engine: TestEngine;
 t.before(async () => {
   engine = await testEngine();
 });
-t.after(() => engine.close());
+t.after(async () => {
+  for (const child of started) child.kill('SIGKILL');
+  await engine.close();
+});
 
 const kapsel = (...args: string[]) => engine.kapsel(args);
 const bash = (script: string, ...flags: string[]) => kapsel('run', '--rm', ...flags, image, 'bash', '-c', script);
+const started: ChildProcess[] = [];
 /** The foreground command, with its handle. */
 const foreground = (...args: string[]) => {
   const child = spawn(process.execPath, [cli, ...args], {
@@ -33,6 +37,8 @@ const foreground = (...args: string[]) => {
       await Promise.race([once(child.stdout, 'data'), ended.then(() => Promise.reject(new Error(`ended: ${output}`)))]);
     }
   };
+  // A test that fails must not leave it to hang the others.
+  started.push(child);
   return { child, ended, says, output: () => output };
 };
 
@@ -139,12 +145,18 @@ t('run: --sig-proxy=false keeps signals from the program', async () => {
   await kapsel('rm', '-f', 'unproxied');
 });
 
-t('run: a reader that goes away does not hang it', async () => {
-  const { child, ended, says } = foreground('run', '--rm', image, 'bash', '-c', 'while echo y; do :; done');
-  await says('y');
+t('run: a reader that goes away is no failure of the program', async () => {
+  const { child, ended, says } = foreground(
+    'run',
+    '--rm',
+    image,
+    'bash',
+    '-c',
+    'for i in {1..200000}; do echo $i; done; exit 6',
+  );
+  await says('1');
   child.stdout.destroy();
-  const [code] = await ended;
-  assert.ok(code !== null && code > 0, String(code));
+  assert.is((await ended)[0], 6);
 });
 
 t('a container’s life, verb by verb', async () => {
@@ -168,7 +180,7 @@ t('a container’s life, verb by verb', async () => {
 
   const listed = (await kapsel('ps')).stdout.split('\n');
   assert.match(listed[0]!, /^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES$/);
-  assert.match(listed[1]!, new RegExp(`^${id.slice(0, 12)} +host:\\S+ +"bash -c trap exit…" +.*ago +Up .* life$`));
+  assert.match(listed[1]!, new RegExp(`^${id.slice(0, 12)} +host:\\S+ +"bash -c trap exit T…" +.*ago +Up .* life$`));
   assert.is((await kapsel('ps', '-q', '--no-trunc')).stdout, `${id}\n`);
   assert.is(
     (await kapsel('ps', '--format', '{{.Names}}\\t{{.State}}\\t{{.Label "team"}}')).stdout,
