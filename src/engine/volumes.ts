@@ -74,13 +74,13 @@ export class Volumes {
     this.#engine.database.removeVolume(name);
   }
 
-  /** Makes those of a container's volumes that are not there yet. */
-  prepare(settings: Settings): void {
+  /** Makes those of a container's volumes that are not there yet, for the host's id of its root. */
+  prepare(settings: Settings, owner?: number): void {
     for (const mount of settings.mounts) {
       if (mount.type !== 'volume') continue;
       const labels: Record<string, string> = mount.anonymous ? { [anonymousLabel]: '' } : {};
       this.#engine.database.insertVolume({ name: mount.source, labels });
-      this.#makeDirectory(mount.source);
+      this.#makeDirectory(mount.source, owner);
     }
   }
 
@@ -94,9 +94,9 @@ export class Volumes {
     };
   }
 
-  #makeDirectory(name: string): void {
+  #makeDirectory(name: string, owner?: number): void {
     makeDirectory(this.#directory(name), 0o711);
-    makeDirectory(`${this.#directory(name)}/_data`, 0o755);
+    makeDirectory(`${this.#directory(name)}/_data`, 0o755, owner);
   }
 
   #directory(name: string): string {

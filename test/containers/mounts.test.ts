@@ -168,13 +168,26 @@ t('what a user namespace cannot mount anew is bound', () => {
 
 t('a user’s mount takes the place of a default, and /dev of all that is in it', () => {
   const users = resolveMounts({}, { volumes: ['/h:/dev/shm', '/h:/sys'] }).map((mount) => ociMount(mount, String));
-  const combined = combineMounts(defaultMounts(plain), users);
+  const combined = combineMounts(defaultMounts(plain), [], users);
   assert.is(combined.filter(({ destination }) => destination === '/dev/shm').length, 1);
   assert.is(combined.find(({ destination }) => destination === '/sys')!.type, 'bind');
-  const dev = combineMounts(defaultMounts(plain), [ociMount({ type: 'bind', source: '/dev', target: '/dev' }, String)]);
+  const dev = combineMounts(
+    defaultMounts(plain),
+    [],
+    [ociMount({ type: 'bind', source: '/dev', target: '/dev' }, String)],
+  );
   assert.equal(
     dev.map(({ destination }) => destination),
     ['/proc', '/sys', '/sys/fs/cgroup', '/dev'],
+  );
+});
+
+t('a volume on /etc has the container’s own files in it', () => {
+  const files = [ociMount({ type: 'bind', source: '/c/hosts', target: '/etc/hosts' }, String)];
+  const users = [ociMount({ type: 'bind', source: '/h', target: '/etc' }, String)];
+  assert.equal(
+    combineMounts([], files, users).map(({ destination }) => destination),
+    ['/etc', '/etc/hosts'],
   );
 });
 

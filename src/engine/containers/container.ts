@@ -130,6 +130,9 @@ export class Container {
       stop.check();
       const decode = (bytes: Buffer) => (options.encoding === 'buffer' ? bytes : bytes.toString('utf8'));
       return { ...status, stdout: decode(stdout), stderr: decode(stderr), duration: performance.now() - began };
+    } catch (error) {
+      stop.check();
+      throw error;
     } finally {
       stop.release();
       connection.close();

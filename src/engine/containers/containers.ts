@@ -97,6 +97,10 @@ export class Containers {
         duration: performance.now() - began,
         warnings,
       };
+    } catch (error) {
+      // A program that was ended before it had started could not start for that reason.
+      stop.check();
+      throw error;
     } finally {
       stop.release();
       connection.close();

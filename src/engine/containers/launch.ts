@@ -88,7 +88,7 @@ function ociConfig(id: string, settings: Settings, paths: Paths, ground: Ground)
     process: ociProcess(settings, [...settings.entrypoint, ...settings.command]),
     root: { path: 'rootfs', readonly: settings.readOnly },
     ...(settings.uts === 'host' ? {} : { hostname: settings.hostname, ...domain(settings) }),
-    mounts: combineMounts([...defaults, ...files], users),
+    mounts: combineMounts(defaults, files, users),
     linux: {
       namespaces: namespaces(settings, ground),
       ...(ground.mappings.length > 0 ? { uidMappings: ground.mappings, gidMappings: ground.mappings } : {}),

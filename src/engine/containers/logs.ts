@@ -46,7 +46,9 @@ export async function* readLog(
     // What is there now. The last N are known only at its end.
     let last: LogEntry[] = [];
     for (const rotated of await rotatedFiles(path)) {
-      for await (const line of new Tail(rotated).lines()) if (wanted(line)) last.push(entry(line));
+      const old = new Tail(rotated);
+      for await (const line of old.lines()) if (wanted(line)) last.push(entry(line));
+      await old.close();
       if (options.tail === undefined) {
         yield* last;
         last = [];

@@ -43,12 +43,15 @@ export function resolveMounts(image: ProcessDefaults, options: CreateOptions): R
       .replace(/^\/+/, '/');
     if (target !== '/' && !byTarget.has(target)) byTarget.set(target, { type: 'volume', target });
   }
-  const depth = (mount: Mount) => mount.target.split('/').length;
   return [...byTarget.values()]
-    .sort((one, other) => depth(one) - depth(other))
+    .sort((one, other) => depth(one.target) - depth(other.target))
     .map((mount) =>
       mount.type === 'volume' ? { ...mount, source: mount.source ?? '', anonymous: mount.source === undefined } : mount,
     );
+}
+
+function depth(path: string): number {
+  return path.split('/').length;
 }
 
 const tmpfsDefaults = ['nosuid', 'nodev', 'noexec'];
@@ -162,13 +165,22 @@ function shm(choices: DefaultMountChoices, bind: (path: string) => OciMount): Oc
   ];
 }
 
-/** The defaults that no mount of the user's stands in for, then the user's. */
-export function combineMounts(defaults: readonly OciMount[], users: readonly OciMount[]): OciMount[] {
+/**
+ * The defaults that no mount of the user's stands in for, then the files of /etc and the user's mounts, the outermost
+ * first: a volume on /etc has the container's own hosts in it.
+ */
+export function combineMounts(
+  defaults: readonly OciMount[],
+  files: readonly OciMount[],
+  users: readonly OciMount[],
+): OciMount[] {
   const targets = new Set(users.map((mount) => mount.destination));
-  const kept = defaults.filter(
-    ({ destination }) => !targets.has(destination) && !(targets.has('/dev') && destination.startsWith('/dev/')),
+  const isFree = ({ destination }: OciMount) =>
+    !targets.has(destination) && !(targets.has('/dev') && destination.startsWith('/dev/'));
+  const upon = [...files.filter(isFree), ...users].sort(
+    (one, other) => depth(one.destination) - depth(other.destination),
   );
-  return [...kept, ...users];
+  return [...defaults.filter(isFree), ...upon];
 }
 
 export const maskedPaths: readonly string[] = [

@@ -1,7 +1,18 @@
 // What has to lie on the disk before a container can start: its directories, its /etc files, its volumes, the
 // directories `-v` names. Repeats harmlessly: every start comes through here.
 
-import { chmodSync, closeSync, fchmodSync, mkdirSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 
 import { InvalidArgumentError } from '../errors.ts';
 import type { Paths } from './paths.ts';
@@ -17,18 +28,19 @@ const localHosts = [
   '',
 ].join('\n');
 
-export function prepareDirectories(paths: Paths): void {
+/** `owner`: the host's id of the container's root, where that is not the engine's own user. */
+export function prepareDirectories(paths: Paths, owner?: number): void {
   makeDirectory(paths.directory, 0o700);
   // The upper directory's mode is the container's root directory's.
-  makeDirectory(paths.upper, 0o755);
-  makeDirectory(paths.work, 0o700);
+  makeDirectory(paths.upper, 0o755, owner);
+  makeDirectory(paths.work, 0o700, owner);
 }
 
 /**
  * With exactly this mode, whatever the user's umask. Not by mkdir's recursive way, which asks about each parent first and
  * takes three times as long.
  */
-export function makeDirectory(path: string, mode: number): void {
+export function makeDirectory(path: string, mode: number, owner?: number): void {
   try {
     mkdirSync(path, mode);
   } catch (error) {
@@ -36,23 +48,26 @@ export function makeDirectory(path: string, mode: number): void {
     throw error;
   }
   chmodSync(path, mode);
+  if (owner !== undefined) chownSync(path, owner, owner);
 }
 
-export function prepareFiles(settings: Settings, { directory }: Paths): void {
+export function prepareFiles(settings: Settings, { directory }: Paths, owner?: number): void {
   const { hostname, domainname } = settings;
-  writeFile(`${directory}/hostname`, `${hostname}\n`);
+  writeFile(`${directory}/hostname`, `${hostname}\n`, owner);
   writeFile(
     `${directory}/hosts`,
     settings.network === 'host' ? hostFile('/etc/hosts', localHosts) : hosts(hostname, domainname),
+    owner,
   );
-  writeFile(`${directory}/resolv.conf`, hostFile('/etc/resolv.conf', ''));
+  writeFile(`${directory}/resolv.conf`, hostFile('/etc/resolv.conf', ''), owner);
 }
 
 /** Readable by everybody in the container, whatever the user's umask. */
-function writeFile(path: string, content: string): void {
+function writeFile(path: string, content: string, owner: number | undefined): void {
   const fd = openSync(path, 'w', 0o644);
   try {
     fchmodSync(fd, 0o644);
+    if (owner !== undefined) fchownSync(fd, owner, owner);
     writeSync(fd, content);
   } finally {
     closeSync(fd);

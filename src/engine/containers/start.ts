@@ -60,12 +60,13 @@ export class Life implements Witness {
   static async begin(engine: Engine, claim: Claim, first?: StreamRequest): Promise<Life> {
     try {
       const { id, paths, settings, layers } = claim;
-      prepareDirectories(paths);
-      prepareFiles(settings, paths);
+      const given = ground(settings, deviceAccess(settings.devices, settings.privileged));
+      const owner = given.mappings[0]?.hostID;
+      prepareDirectories(paths, owner);
+      prepareFiles(settings, paths, owner);
       prepareBinds(settings);
-      engine.volumes.prepare(settings);
-      const devices = deviceAccess(settings.devices, settings.privileged);
-      const document = encode(launch(id, settings, paths, layers, ground(settings, devices)));
+      engine.volumes.prepare(settings, owner);
+      const document = encode(launch(id, settings, paths, layers, given));
       return new Life(engine, claim, spawnMonitor(document, claim.lock, first));
     } catch (error) {
       await abandon(engine, claim, error as KapselError);

@@ -1,0 +1,1 @@
+export declare function refuses(work: () => unknown, code: string, message?: RegExp): void;
