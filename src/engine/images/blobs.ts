@@ -1,8 +1,11 @@
 // ROOT/blobs/sha256: the manifests and configs of images, as they came. Layers are not kept packed.
 
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+
+/** Milliseconds after which a blob without an image has been forgotten. */
+const abandoned = 3_600_000;
 
 export class Blobs {
   readonly #directory: string;
@@ -31,8 +34,15 @@ export class Blobs {
     }
   }
 
-  read(digest: string): Promise<Buffer> {
-    return readFile(this.#path(digest));
+  /** Removes what nobody refers to: a process that died left it, unless it is so young that it may live and refer soon. */
+  async sweep(referenced: Iterable<string>): Promise<void> {
+    const names = await readdir(this.#directory).catch(() => []);
+    const kept = new Set([...referenced].map((digest) => digest.slice('sha256:'.length)));
+    for (const name of names.filter((one) => !kept.has(one))) {
+      const path = join(this.#directory, name);
+      const status = await stat(path).catch(() => undefined);
+      if (status && Date.now() - status.mtimeMs > abandoned) await rm(path, { force: true });
+    }
   }
 
   async remove(digest: string): Promise<void> {

@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } 
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Database, type LayerRow, syncFileSystem } from '../../native.ts';
+import { layerPath } from './layer-path.ts';
 import { type Lock, lock, tryLock } from './locks.ts';
 import { removeTrees } from './worker.ts';
 
@@ -18,17 +19,19 @@ export interface StagedLayer {
 }
 
 export class Layers {
+  readonly #root: string;
   readonly #directory: string;
   readonly #database: Database;
 
   constructor(root: string, database: Database) {
+    this.#root = root;
     this.#directory = join(root, 'layers');
     this.#database = database;
     mkdirSync(this.#directory, { recursive: true, mode: 0o711 });
   }
 
   path(diffId: string): string {
-    return join(this.#directory, hex(diffId));
+    return layerPath(this.#root, diffId);
   }
 
   /** A layer that is recorded and there. */

@@ -3,7 +3,7 @@
 import type { ImageRow } from '../../native.ts';
 import type { ImageConfig } from '../../registry/oci.ts';
 import { familiar, familiarName, parseReference } from '../../registry/reference.ts';
-import { hostPrefix } from './host.ts';
+import { hostPrefix } from './host-memory.ts';
 import type { ImageInspect, ImageSummary } from './types.ts';
 
 /** The first twelve digits, as Docker shows ids. */

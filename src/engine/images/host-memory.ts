@@ -1,0 +1,68 @@
+// What each `host:` image was made of, so that the next run can tell by a few lstats that it still fits.
+// Read on the way to every container of such an image: no process, no hash, no slow module.
+
+import { lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import type { HostSource } from './worker.ts';
+
+export const hostPrefix = 'host:';
+
+/** Docker's PATH of an image that sets none. */
+export const usualPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Decides which file a library's name means. */
+const loaderCache = '/etc/ld.so.cache';
+
+interface Memory {
+  reference: string;
+  /** Another PATH may find other programs of the same names. */
+  path: string;
+  imageId: string;
+  sources: HostSource[];
+}
+
+/** Where programs are looked for: the user's PATH, and the sbin directories that an ordinary user's may lack. */
+export function searchPath(env: NodeJS.ProcessEnv = process.env): string {
+  return [...new Set([...(env.PATH ?? '').split(delimiter), ...usualPath.split(':')])].filter(Boolean).join(':');
+}
+
+/** The id of the image made earlier, if every file that it was made of is still the same. */
+export function recall(root: string, reference: string): string | undefined {
+  let memory: Memory;
+  try {
+    memory = JSON.parse(readFileSync(fileOf(root, reference), 'utf8')) as Memory;
+  } catch {
+    return undefined;
+  }
+  // Two long references may share a file: it is the last one's.
+  if (memory.reference !== reference || memory.path !== searchPath()) return undefined;
+  return memory.sources.every(isUnchanged) ? memory.imageId : undefined;
+}
+
+export function remember(root: string, reference: string, imageId: string, sources: readonly HostSource[]): void {
+  const path = fileOf(root, reference);
+  mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
+  const memory: Memory = { reference, path: searchPath(), imageId, sources: [...sources, ...described(loaderCache)] };
+  const temporary = `${path}.${process.pid}`;
+  writeFileSync(temporary, JSON.stringify(memory));
+  renameSync(temporary, path);
+}
+
+function fileOf(root: string, reference: string): string {
+  return join(root, 'cache', 'host', `${encodeURIComponent(reference).slice(0, 200)}.json`);
+}
+
+function isUnchanged({ path, size, mtime, inode }: HostSource): boolean {
+  // A link of the image's own: nothing on this machine to compare it with.
+  if (inode === 0) return true;
+  const [now] = described(path);
+  return now !== undefined && now.size === size && now.mtime === mtime && now.inode === inode;
+}
+
+/** A file as `kapsel-runtime host --list` describes it; nothing where it does not exist. */
+function described(path: string): HostSource[] {
+  const status = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  if (!status) return [];
+  const seconds = status.mtimeNs / 1_000_000_000n;
+  const nanoseconds = String(status.mtimeNs % 1_000_000_000n).padStart(9, '0');
+  return [{ path, size: Number(status.size), mtime: `${seconds}.${nanoseconds}`, inode: Number(status.ino) }];
+}

@@ -1,0 +1,168 @@
+// How images come into the store: pulled, loaded, imported, made of the host's programs. Also what goes out of it again.
+// Loaded only when something is to be moved: an image that is there runs without any of this.
+
+import { openSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
+import { formatPlatform, hostPlatform, parsePlatform } from '../../registry/platform.ts';
+import type { Platform } from '../../registry/oci.ts';
+import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
+import { InvalidArgumentError, KapselError, StorageError } from '../errors.ts';
+import type { ImagesHost } from '../images.ts';
+import { fromArchive } from './archive.ts';
+import { Blobs } from './blobs.ts';
+import { applyChanges } from './changes.ts';
+import { type Composed, composeImage, composeLayer } from './compose.ts';
+import { makeHostImage } from './host.ts';
+import { ingest } from './ingest.ts';
+import { Layers } from './layers.ts';
+import { withScratch } from './scratch.ts';
+import { fromRegistry, type SourceImage } from './source.ts';
+import type { ImportOptions, LoadResult, TransferOptions } from './types.ts';
+import { shown } from './words.ts';
+import { type Input, unpack } from './worker.ts';
+
+/** What a pull gave: the image's id, the name to call it by, what the registry's name pointed at. */
+export interface Pulled {
+  id: string;
+  reference: string;
+  digest: string | undefined;
+  changed: boolean;
+}
+
+type Action = 'pull' | 'load' | 'import';
+
+/** Between asking whether a layer is there and recording the image, another process may remove it: then again. */
+const tries = 3;
+
+export class Transfer {
+  readonly layers: Layers;
+  readonly blobs: Blobs;
+  readonly #host: ImagesHost;
+  readonly #registry: RegistryClient;
+
+  constructor(host: ImagesHost, registry: RegistryOptions) {
+    this.#host = host;
+    this.#registry = new RegistryClient({ insecure: host.insecureRegistries, ...registry });
+    this.layers = new Layers(host.root, host.database);
+    this.blobs = new Blobs(host.root);
+  }
+
+  async pull(reference: string, options: TransferOptions): Promise<Pulled> {
+    const parsed = parseReference(reference);
+    const name = canonical(parsed);
+    const platform = platformOf(options.platform);
+    const image = await fromRegistry(this.#registry.repository(parsed), shown(name), platform, options.signal);
+    const byDigest = `${parsed.registry}/${parsed.repository}@${image.rootDigest}`;
+    const names = parsed.digest === undefined ? [name, byDigest] : [byDigest];
+    const changed = await this.#ingest(image, names, 'pull', options);
+    return { id: image.config.digest, reference: shown(names[0]!), digest: image.rootDigest, changed };
+  }
+
+  async makeHost(reference: string, signal: AbortSignal | undefined): Promise<Pulled> {
+    const image = await makeHostImage(this.#host.root, this.layers, reference, signal);
+    const changed = this.#row(reference)?.id !== image.id;
+    await this.#record(image, [reference], 'import');
+    return { id: image.id, reference, digest: undefined, changed };
+  }
+
+  async load(archive: string | Readable, options: TransferOptions): Promise<LoadResult[]> {
+    const platform = platformOf(options.platform);
+    return await withScratch(this.#host.root, async (directory) => {
+      await unpack(inputOf(archive), { into: directory, mode: 'archive', signal: options.signal });
+      const results: LoadResult[] = [];
+      for (const image of await fromArchive(directory, platform)) {
+        await this.#ingest(image, image.references, 'load', options);
+        results.push({ id: image.config.digest, references: image.references.map(shown) });
+      }
+      return results;
+    });
+  }
+
+  async import(archive: string | Readable, options: ImportOptions): Promise<string> {
+    const { changes = [], message, signal } = options;
+    const platform = platformOf(options.platform);
+    const reference = options.reference === undefined ? undefined : taggable(options.reference);
+    const config = applyChanges({}, changes);
+    const layer = await composeLayer(this.layers, (into) => unpack(inputOf(archive), into), signal);
+    const about = { created: new Date().toISOString(), config, ...(message && { comment: message }) };
+    const image = composeImage(layer, platform, about, 'import');
+    await this.#record(image, reference === undefined ? [] : [canonical(reference)], 'import');
+    return image.id;
+  }
+
+  /** Ends idle connections. */
+  close(): void {
+    this.#registry.close();
+  }
+
+  /** Resolves to whether anything had to be fetched. */
+  async #ingest(image: SourceImage, references: string[], action: Action, options: TransferOptions): Promise<boolean> {
+    for (let attempt = 1; ; attempt++) {
+      const { config, diffIds, size, changed } = await ingest(this.layers, image, options);
+      try {
+        const { digest: id, bytes: configBytes } = image.config;
+        const recorded = { id, config, configBytes, manifest: image.manifest, diffIds, size };
+        return (await this.#record(recorded, references, action)) || changed;
+      } catch (error) {
+        if (!(error instanceof KapselError) || error.code !== 'LAYER_NOT_FOUND' || attempt === tries) throw error;
+      }
+    }
+  }
+
+  /** Documents first, then the row: an image that is listed is complete. False where it was listed just so. */
+  async #record(
+    image: Omit<Composed, 'manifest'> & { manifest: Composed['manifest'] | undefined },
+    references: string[],
+    action: Action,
+  ): Promise<boolean> {
+    const { database } = this.#host;
+    const { id, config, configBytes, manifest, diffIds, size } = image;
+    const known = this.#row(id);
+    const manifestDigest = manifest?.digest ?? known?.manifestDigest ?? null;
+    const isSame = known?.manifestDigest === manifestDigest;
+    if (isSame && references.every((name) => known.references.includes(name))) return false;
+    if (!known) {
+      await this.blobs.sweep(database.images().flatMap((row) => [row.id, row.manifestDigest ?? row.id]));
+      await this.blobs.write(id, configBytes);
+    }
+    if (manifest && !isSame) await this.blobs.write(manifest.digest, manifest.bytes);
+    const createdAt = config.created ?? null;
+    const platform = formatPlatform(config);
+    database.insertImage({ id, manifestDigest, config, diffIds, size, createdAt, platform, references }, action);
+    if (known?.manifestDigest && !isSame) await this.blobs.remove(known.manifestDigest);
+    return true;
+  }
+
+  #row(key: string): { id: string; manifestDigest: string | null; references: string[] } | undefined {
+    try {
+      return this.#host.database.image(key);
+    } catch (error) {
+      if (error instanceof KapselError && error.code === 'IMAGE_NOT_FOUND') return undefined;
+      throw error;
+    }
+  }
+}
+
+export function platformOf(platform: string | Platform | undefined): Platform {
+  if (platform === undefined) return hostPlatform();
+  return typeof platform === 'string' ? parsePlatform(platform) : platform;
+}
+
+/** A name that can be given: no digest, which only content has. */
+function taggable(reference: string): Reference {
+  const parsed = parseReference(reference);
+  if (parsed.digest === undefined) return parsed;
+  const message = `cannot name an image ${reference}: a name for a new image has no digest`;
+  throw new InvalidArgumentError('REFERENCE_INVALID', message);
+}
+
+function inputOf(archive: string | Readable): Input {
+  if (typeof archive !== 'string') return { bytes: () => archive };
+  try {
+    return { fd: openSync(archive, 'r') };
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (cause as Error).message;
+    throw new StorageError('ARCHIVE_UNREADABLE', `cannot read ${archive}: ${reason}`, { cause });
+  }
+}
