@@ -43,12 +43,18 @@ t('the second time nothing is made', async () => {
   assert.equal(store.contents(), contents);
 });
 
-t('the same programs are the same image under another name', async () => {
-  const one = await store.images.pull('host:ls');
-  const two = await store.images.pull('host:ls');
-  assert.is(one.id, two.id);
-  assert.ok(one.changed);
-  assert.not(two.changed);
+t('asked for by many at once, it is made once', async () => {
+  const all = await Promise.all(Array.from({ length: 8 }, () => store.images.pull('host:ls')));
+  assert.is(new Set(all.map(({ id }) => id)).size, 1);
+  assert.is(all.filter(({ changed }) => changed).length, 1);
+  assert.is(store.contents().filter((name) => name.startsWith('layers/')).length, 1);
+});
+
+t('the same programs are the same layer under another name', async () => {
+  const one = await store.images.ensure('host:ls,bash');
+  const two = await store.images.ensure('host:bash,ls');
+  assert.equal(one.layers, two.layers);
+  assert.equal([one.config.config?.Cmd, two.config.config?.Cmd], [['ls'], ['bash']]);
 });
 
 t('a program that changes makes a new image', async () => {

@@ -2,7 +2,7 @@
 // Read on the way to every container of such an image: no process, no hash, no slow module.
 
 import { lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import type { HostSource } from './worker.ts';
 
 export const hostPrefix = 'host:';
@@ -38,13 +38,20 @@ export function recall(root: string, reference: string): string | undefined {
   return memory.sources.every(isUnchanged) ? memory.imageId : undefined;
 }
 
+/** The caller holds the lock. */
 export function remember(root: string, reference: string, imageId: string, sources: readonly HostSource[]): void {
   const path = fileOf(root, reference);
-  mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
   const memory: Memory = { reference, path: searchPath(), imageId, sources: [...sources, ...described(loaderCache)] };
-  const temporary = `${path}.${process.pid}`;
+  const temporary = `${path}.new`;
   writeFileSync(temporary, JSON.stringify(memory));
   renameSync(temporary, path);
+}
+
+/** Held while an image of this name is made. */
+export function memoryLock(root: string, reference: string): string {
+  const path = `${fileOf(root, reference)}.lock`;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  return path;
 }
 
 function fileOf(root: string, reference: string): string {

@@ -3,6 +3,7 @@
 
 import { openSync } from 'node:fs';
 import type { Readable } from 'node:stream';
+import type { ImageRow } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../registry/platform.ts';
 import type { Platform } from '../../registry/oci.ts';
@@ -14,8 +15,10 @@ import { Blobs } from './blobs.ts';
 import { applyChanges } from './changes.ts';
 import { type Composed, composeImage, composeLayer } from './compose.ts';
 import { makeHostImage } from './host.ts';
+import { memoryLock, recall } from './host-memory.ts';
 import { ingest } from './ingest.ts';
 import { Layers } from './layers.ts';
+import { lock } from './locks.ts';
 import { withScratch } from './scratch.ts';
 import { fromRegistry, type SourceImage } from './source.ts';
 import type { ImportOptions, LoadResult, TransferOptions } from './types.ts';
@@ -59,11 +62,22 @@ export class Transfer {
     return { id: image.config.digest, reference: shown(names[0]!), digest: image.rootDigest, changed };
   }
 
+  /** One process makes it; those that wanted it meanwhile find it made. */
   async makeHost(reference: string, signal: AbortSignal | undefined): Promise<Pulled> {
-    const image = await makeHostImage(this.#host.root, this.layers, reference, signal);
-    const changed = this.#row(reference)?.id !== image.id;
-    await this.#record(image, [reference], 'import');
-    return { id: image.id, reference, digest: undefined, changed };
+    const { root } = this.#host;
+    const held = await lock(memoryLock(root, reference), signal, () => undefined);
+    try {
+      const present = this.#row(reference);
+      const isWhole = present?.diffIds.every((diffId) => this.layers.find(diffId));
+      if (present && isWhole && recall(root, reference) === present.id) {
+        return { id: present.id, reference, digest: undefined, changed: false };
+      }
+      const image = await makeHostImage(root, this.layers, reference, signal);
+      await this.#record(image, [reference], 'import');
+      return { id: image.id, reference, digest: undefined, changed: present?.id !== image.id };
+    } finally {
+      held.release();
+    }
   }
 
   async load(archive: string | Readable, options: TransferOptions): Promise<LoadResult[]> {
@@ -134,7 +148,7 @@ export class Transfer {
     return true;
   }
 
-  #row(key: string): { id: string; manifestDigest: string | null; references: string[] } | undefined {
+  #row(key: string): ImageRow | undefined {
     try {
       return this.#host.database.image(key);
     } catch (error) {
