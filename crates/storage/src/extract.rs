@@ -350,6 +350,7 @@ impl Extractor {
                     }
                     Ok(_) => Ok(()),
                     Err(Errno::ENOENT) => mknodat(at, &name[..], SFlag::S_IFCHR, Mode::empty(), 0)
+                        .and_then(|()| attributes::node_times(at, &name, Time::default(), Time::default()))
                         .map_err(|errno| failed("make the whiteout", entry, &errno.into())),
                     Err(errno) => Err(failed("look at", entry, &errno.into())),
                 }

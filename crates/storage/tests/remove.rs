@@ -10,16 +10,21 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use support::*;
 
+/// In memory where there is such a place: a disk would take most of a minute for these trees.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 #[test]
 fn what_is_not_there_is_removed_already() {
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     remove_tree(&top.path().join("none")).unwrap();
     remove_tree(&top.path().join("none/at/all")).unwrap();
 }
 
 #[test]
 fn files_links_pipes_and_trees_go() {
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     let tree = top.path().join("tree");
     std::fs::create_dir_all(tree.join("a/b/c")).unwrap();
     std::fs::write(tree.join("a/f"), "x").unwrap();
@@ -33,7 +38,7 @@ fn files_links_pipes_and_trees_go() {
 
 #[test]
 fn links_are_removed_and_not_followed() {
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     let (tree, victim) = (top.path().join("tree"), top.path().join("victim"));
     std::fs::create_dir_all(victim.join("sub")).unwrap();
     std::fs::write(victim.join("sub/f"), "x").unwrap();
@@ -52,7 +57,7 @@ fn links_are_removed_and_not_followed() {
 
 #[test]
 fn names_of_any_bytes_go() {
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     let tree = top.path().join("tree");
     for name in [&b"new\nline"[..], b"-rf", b"\xff\xfe", b"*", b"...", b" ", &[b'n'; 255]] {
         let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name);
@@ -65,7 +70,7 @@ fn names_of_any_bytes_go() {
 
 #[test]
 fn ten_thousand_levels_go() {
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     let tree = top.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
     let mut at = nix::fcntl::open(&tree, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
@@ -86,7 +91,7 @@ fn ten_thousand_levels_go() {
 
 #[test]
 fn many_entries_go() {
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     let tree = top.path().join("tree");
     for i in 0..3000 {
         std::fs::create_dir_all(tree.join(format!("{i}"))).unwrap();
@@ -100,6 +105,7 @@ fn many_entries_go() {
 /// In a user namespace of one id nothing of root's power helps: modes count. Run as root or not.
 #[test]
 fn modes_of_000_do_not_protect_an_owners_directory() {
+    // Not in /dev/shm, from which nothing may be executed on many machines.
     let top = tempfile::tempdir().unwrap();
     let tree = top.path().join("tree");
     std::fs::create_dir_all(tree.join("closed/inner/deep")).unwrap();
@@ -142,7 +148,7 @@ fn mounts_are_not_crossed() {
     if !root() {
         return;
     }
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     let (tree, victim) = (top.path().join("tree"), top.path().join("victim"));
     std::fs::create_dir_all(tree.join("a/mounted")).unwrap();
     std::fs::create_dir(&victim).unwrap();
@@ -165,7 +171,7 @@ fn mounts_are_not_crossed() {
 
 #[test]
 fn trees_that_are_renamed_meanwhile_do_no_harm() {
-    let top = tempfile::tempdir().unwrap();
+    let top = scratch();
     let (tree, victim) = (top.path().join("tree"), top.path().join("victim"));
     std::fs::create_dir_all(victim.join("d/d/d")).unwrap();
     std::fs::write(victim.join("f"), "x").unwrap();

@@ -142,8 +142,13 @@ pub fn node(directory: impl AsFd, name: &[u8], entry: &Entry, rootless: bool) ->
             .map_err(|errno| failed("set the mode of", entry, &errno.into()))?;
     }
     let atime = entry.atime.unwrap_or(entry.mtime);
-    utimensat(directory, name, &spec(atime), &spec(entry.mtime), UtimensatFlags::NoFollowSymlink)
+    node_times(directory, name, entry.mtime, atime)
         .map_err(|errno| failed("set the times of", entry, &errno.into()))
+}
+
+/// Sets the times of what cannot be opened.
+pub fn node_times(directory: BorrowedFd<'_>, name: &[u8], mtime: Time, atime: Time) -> nix::Result<()> {
+    utimensat(directory, name, &spec(atime), &spec(mtime), UtimensatFlags::NoFollowSymlink)
 }
 
 fn spec(time: Time) -> TimeSpec {

@@ -45,8 +45,9 @@ pub fn read(path: &Path) -> io::Result<Option<Elf>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
-    // Class 2: 64 bits. Data 1: little-endian.
-    if !header.starts_with(b"\x7fELF\x02\x01") || u16_at(&header, 18) != MACHINE {
+    // Class 2: 64 bits. Data 1: little-endian. Types 2 and 3: what can be loaded, unlike objects and core files.
+    let loadable = header.starts_with(b"\x7fELF\x02\x01") && matches!(u16_at(&header, 16), 2 | 3);
+    if !loadable || u16_at(&header, 18) != MACHINE {
         return Ok(None);
     }
     let (offset, size, count) = (u64_at(&header, 32), u16_at(&header, 54), u16_at(&header, 56));

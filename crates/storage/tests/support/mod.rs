@@ -12,6 +12,7 @@ use kapsel_storage::Result;
 use kapsel_storage::tar::writer::Writer;
 use kapsel_storage::tar::{Entry, Kind};
 use kapsel_storage::unpack::{Limits, Mode, Options, Unpacked, unpack};
+use sha2::Digest as _;
 
 /// Owners, devices and trusted.* xattrs need root; the project's tests run as root where they can.
 pub fn root() -> bool {
@@ -79,6 +80,7 @@ pub struct Facts {
     pub device: u64,
     /// Seconds and nanoseconds.
     pub mtime: (i64, i64),
+    /// A file's bytes or their sha256 where they are many; a link's target.
     pub content: Vec<u8>,
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The first path of the same inode.
@@ -114,7 +116,10 @@ fn visit(
         _ => '-',
     };
     let content = match kind {
-        '-' => std::fs::read(&path).unwrap(),
+        '-' => {
+            let bytes = std::fs::read(&path).unwrap();
+            if bytes.len() > 64 { sha2::Sha256::digest(&bytes).to_vec() } else { bytes }
+        }
         'l' => path.read_link().unwrap().as_os_str().as_bytes().to_vec(),
         _ => Vec::new(),
     };
@@ -171,8 +176,10 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// The example program that confines itself and unpacks; cargo builds it with the tests.
+/// The example program that confines itself and unpacks; `cargo test` builds it, with one `--test` it must be there.
 pub fn unpacker() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().join("examples/unpack")
+    let program = test.parent().unwrap().parent().unwrap().join("examples/unpack");
+    assert!(program.exists(), "build it first: cargo build -p kapsel-storage --example unpack");
+    program
 }
