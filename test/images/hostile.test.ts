@@ -1,0 +1,163 @@
+// Layers that want out of their tree, pulled and imported: refused in one line or kept inside, and nothing of the host touched.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, lstatSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { busyboxLayers, debianTar, ociLayout } from '../harness/images.ts';
+import { failure, FaultyRegistry, TestStore } from '../registry/faulty.ts';
+import { scratchDirectory } from './store.ts';
+
+const t = suite('hostile layers');
+let scratch: Awaited<ReturnType<typeof scratchDirectory>>;
+let store: TestStore;
+
+t.before(async () => {
+  scratch = await scratchDirectory('hostile');
+});
+t.after(() => scratch.remove());
+t.before.each(async () => {
+  store = await TestStore.make();
+});
+t.after.each(() => store.close());
+
+/** A tar by Python's tarfile, which writes whatever it is told: name, type and link of each entry. */
+function tarOf(
+  name: string,
+  entries: [name: string, type: 'file' | 'dir' | 'sym' | 'link' | 'chr', link?: string][],
+): string {
+  const path = join(scratch.path, `${name}.tar`);
+  const script = `
+import io, json, sys, tarfile
+types = {'file': tarfile.REGTYPE, 'dir': tarfile.DIRTYPE, 'sym': tarfile.SYMTYPE, 'link': tarfile.LNKTYPE, 'chr': tarfile.CHRTYPE}
+with tarfile.open(sys.argv[1], 'w') as tar:
+    for name, kind, link in json.loads(sys.argv[2]):
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname, info.mode = types[kind], link or '', 0o755
+        info.devmajor, info.devminor = 8, 0
+        data = b'evil' if kind == 'file' else b''
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+`;
+  execFileSync('python3', [
+    '-c',
+    script,
+    path,
+    JSON.stringify(entries.map(([one, type, link]) => [one, type, link ?? null])),
+  ]);
+  return path;
+}
+
+const target = () => join(scratch.path, 'victim');
+
+const escapes: [name: string, entries: () => Parameters<typeof tarOf>[1]][] = [
+  ['climbs', () => [[`../../../../../../../..${target()}`, 'file']]],
+  ['absolute', () => [[target(), 'file']]],
+  [
+    'through-a-link',
+    () => [
+      ['out', 'sym', scratch.path],
+      ['out/victim', 'file'],
+    ],
+  ],
+  [
+    'through-a-climbing-link',
+    () => [
+      ['out', 'sym', `../../../../../..${scratch.path}`],
+      ['out/victim', 'file'],
+    ],
+  ],
+  [
+    'hard-link-outside',
+    () => [
+      ['in', 'link', target()],
+      ['in', 'file'],
+    ],
+  ],
+  [
+    'hard-link-through-a-link',
+    () => [
+      ['out', 'sym', scratch.path],
+      ['in', 'link', 'out/victim'],
+    ],
+  ],
+  ['whiteout-that-climbs', () => [['../.wh.victim', 'file']]],
+  ['whiteout-of-dots', () => [['.wh...', 'file']]],
+];
+for (const [name, entries] of escapes) {
+  t(`${name}: what is outside stays as it was`, async () => {
+    writeFileSync(target(), 'untouched');
+    const before = { names: readdirSync('/').join(), links: lstatSync(target()).nlink };
+    const tar = tarOf(name, entries());
+    const layout = await ociLayout(join(scratch.path, `layout-${name}`), [{ layers: [tar] }]);
+    const registry = await new FaultyRegistry(layout).start();
+    try {
+      const outcome = await store.images.pull(`${registry.host}/evil:1`).then(
+        () => 'kept inside',
+        (error: Error & { code: string }) => {
+          assert.match(error.code, /^LAYER_/);
+          assert.match(error.message, /^layer sha256:[0-9a-f]{64} of 127\.0\.0\.1:\d+\/evil:1: [^\n]+$/);
+          return 'refused';
+        },
+      );
+      assert.is(readFileSync(target(), 'utf8'), 'untouched');
+      assert.equal({ names: readdirSync('/').join(), links: lstatSync(target()).nlink }, before);
+      if (outcome === 'refused') assert.equal(store.contents(), []);
+      else assert.is(store.images.list().length, 1);
+    } finally {
+      await registry.close();
+    }
+  });
+}
+
+t('a bomb of nested names and a device are no reason to fall', async () => {
+  const deep = Array.from({ length: 200 }, (_, index): [string, 'dir'] => [
+    Array(index + 1)
+      .fill('d')
+      .join('/'),
+    'dir',
+  ]);
+  const id = await store.images.import(tarOf('deep', [...deep, ['disk', 'chr']]));
+  await store.images.remove(id);
+  assert.equal(store.contents(), []);
+});
+
+/** A process that does `work` with `images`, as a command would. */
+function working(work: string): ReturnType<typeof spawn> {
+  const path = (file: string) => JSON.stringify(new URL(`../../src/${file}`, import.meta.url).href);
+  const code = `
+    const { Images } = await import(${path('engine/images.ts')});
+    const { Database } = await import(${path('native.ts')});
+    const images = new Images({ root: '${store.root}', database: new Database('${store.root}/kapsel.db') });
+    await ${work};`;
+  return spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+t('load and import killed at any moment: the next one cleans up after them', async () => {
+  const debian = await debianTar();
+  const [small] = (await busyboxLayers(scratch.path)) as [string];
+  const layout = await ociLayout(join(scratch.path, 'saved'), [{ layers: [debian], compression: 'none', name: 'x:1' }]);
+  const saved = join(scratch.path, 'saved.tar');
+  execFileSync('tar', ['--create', '--file', saved, '-C', layout, '.']);
+  let interrupted = 0;
+  for (const work of [`images.load('${saved}')`, `images.import('${debian}')`]) {
+    for (const delay of [80, 150, 250, 400]) {
+      const child = working(work);
+      const ended = once(child, 'exit');
+      setTimeout(() => child.kill('SIGKILL'), delay);
+      if ((await ended)[1] === 'SIGKILL') interrupted++;
+    }
+  }
+  assert.ok(interrupted > 0);
+  for (const { id } of store.images.list()) await store.images.remove(id, { force: true });
+  const id = await store.images.import(small);
+  await failure(store.images.load(join(scratch.path, 'missing')), 'ARCHIVE_UNREADABLE');
+  await store.images.remove(id);
+  const left = store.contents().filter((name) => name.startsWith('layers/.') || name.startsWith('tmp/'));
+  assert.equal(left, []);
+  assert.not(existsSync(join(store.root, 'layers', '.lock')));
+});
+
+t.run();
