@@ -1,7 +1,10 @@
 // A long-lived program that uses the SDK: for each byte on stdin it runs /bin/true in a container and answers with a byte.
 
 import { readSync, writeSync } from 'node:fs';
-import { Engine } from '../dist/index.js';
+
+// The bundle, as an installed package has it; it is built, so the compiler looks at the source instead.
+const bundle = new URL('../dist/index.js', import.meta.url).href;
+const { Engine } = (await import(bundle)) as typeof import('../src/index.ts');
 
 const engine = new Engine({
   root: process.env.KAPSEL_ROOT as string,

@@ -97,8 +97,9 @@ export function setup() {
   ]);
   once('node_modules/.kapsel-packages', ['package.json', 'package-lock.json'], ['node_modules/.bin/node'], () => {
     say('installing the npm packages (among them the Node that kapsel supports)');
-    if (!run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']))
-      fail('npm ci failed; its own message is above');
+    // Not `npm ci`: it refuses the lock file where a registry lacks another platform's optional package.
+    if (!run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']))
+      fail('npm install failed; its own message is above');
   });
   const inputs = ['crates', 'src', 'scripts', 'Cargo.toml', 'Cargo.lock', 'package-lock.json', '.cargo'];
   const binaries = `npm/${architecture}`;
