@@ -38,6 +38,15 @@ function isGone(pid: number): boolean {
   }
 }
 
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let tries = 0; !holds(); tries++) {
+    if (tries > 500) throw new Error('it never came true');
+    await pause(10);
+  }
+}
+
 /** Processes with this engine’s run root among their arguments, or in this engine’s cgroup. */
 function processesOf(engine: TestEngine): number[] {
   return readdirSync('/proc')
@@ -72,7 +81,7 @@ t('a monitor that is killed takes its container with it, and everybody hears of 
   assert.is((await waiting).exitCode, 137);
   const after = (await container.inspect()).State;
   assert.equal([after.Status, after.ExitCode], ['exited', 137]);
-  assert.ok(isGone(State.Pid));
+  await until(() => isGone(State.Pid));
   await container.start();
   await container.remove({ force: true });
 });
@@ -83,6 +92,7 @@ t('a run whose monitor is killed ends with 137 and leaves nothing', async () => 
   while (pid === 0) {
     const [line] = await test.engine.containers.list({ filters: { name: ['doomed'] } });
     pid = line?.pid ?? 0;
+    await pause(2);
   }
   process.kill(parentOf(pid), 'SIGKILL');
   const result = await running;
@@ -124,7 +134,7 @@ t('the program that runs containers is killed at any moment', async () => {
         ]);
       }`);
     await once(child.stdout, 'data');
-    await new Promise((resolve) => setTimeout(resolve, 20 + Math.random() * 60));
+    await pause(20 + Math.random() * 60);
     child.kill('SIGKILL');
     await once(child, 'exit');
     // Containers that were started run to their end.

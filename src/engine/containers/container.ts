@@ -3,7 +3,7 @@
 
 import { existsSync, watch } from 'node:fs';
 
-import { close, send, type ContainerRow } from '../../native.ts';
+import { close, type ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
 import { AbortedError, ConflictError, KapselError } from '../errors.ts';
 import { Alarm } from '../events.ts';
@@ -26,11 +26,12 @@ import type {
   StopOptions,
 } from './options.ts';
 import { containerPaths, layerDirectory, type Paths } from './paths.ts';
+import { openPipes } from './pipes.ts';
 import { reconcile, removeRemains } from './reap.ts';
-import { bystander, joining, openSession } from './session.ts';
+import { bystander, join, joining, openSession } from './session.ts';
 import type { Settings } from './settings.ts';
-import { claimLock, Life, type Claim } from './start.ts';
-import { closePipes, collect, defaultMaxBuffer, feed, maxBufferExceeded, openPipes } from './streams.ts';
+import { beginWith, claimLock, Life, type Claim } from './start.ts';
+import { collect, defaultMaxBuffer, feed, maxBufferExceeded } from './streams.ts';
 import { attached, runDetached, Stopper, witnessed, type AttachedStreams, type ExecProcess } from './supervise.ts';
 
 export type { ContainerInspect } from './inspect.ts';
@@ -62,7 +63,7 @@ export class Container {
     if (await this.#isRunning()) return this.attachTo(stdio);
     const claim = this.#claim();
     const joined = joining({ request: 'attach' }, stdio, claim.settings.tty);
-    const life = await Life.begin(this.#engine, claim, joined);
+    const life = await beginWith(this.#engine, claim, joined);
     return openSession(life.connection, joined, stdio, life);
   }
 
@@ -70,7 +71,7 @@ export class Container {
   async attachTo(stdio: Stdio): Promise<Session> {
     const { settings, fd } = await this.#running();
     const joined = joining({ request: 'attach' }, stdio, settings.tty);
-    send(fd, joined.request, [...joined.fds]);
+    join(fd, joined);
     return openSession(fd, joined, stdio, bystander);
   }
 
@@ -91,10 +92,7 @@ export class Container {
     const claim = this.#claim();
     const { interactive, tty } = claim.settings;
     const pipes = openPipes({ request: 'attach' }, { stdin: interactive, stdout: true, stderr: !tty });
-    const life = await Life.begin(this.#engine, claim, pipes).catch((error: unknown) => {
-      closePipes(pipes);
-      throw error;
-    });
+    const life = await beginWith(this.#engine, claim, pipes);
     const connection = new Connection(life.connection, { unanswered: 1 });
     const streams = attached(connection, pipes);
     const { started, exited } = witnessed(connection, life);
@@ -160,7 +158,7 @@ export class Container {
     const { settings, fd } = await this.#running();
     const base = execRequest(settings, options, stdio.detach);
     const joined = joining(base, stdio.detach ? {} : stdio, options.tty ?? false);
-    send(fd, joined.request, [...joined.fds]);
+    join(fd, joined);
     return openSession(fd, joined, stdio, bystander);
   }
 

@@ -15,12 +15,13 @@ import { checkGround } from './ground.ts';
 import { summaries } from './list.ts';
 import { containerName, generatedName } from './notation/names.ts';
 import type { ContainerSummary, CreateOptions, ListOptions, RunOptions, RunResult, Session, Stdio } from './options.ts';
+import { openPipes } from './pipes.ts';
 import { prepareBinds } from './prepare.ts';
 import { reconcile } from './reap.ts';
 import { joining, openSession } from './session.ts';
 import { resolveSettings, type Settings } from './settings.ts';
-import { claimLock, Life, type Claim } from './start.ts';
-import { closePipes, collect, defaultMaxBuffer, feed, maxBufferExceeded, openPipes } from './streams.ts';
+import { beginWith, claimLock, Life, type Claim } from './start.ts';
+import { collect, defaultMaxBuffer, feed, maxBufferExceeded } from './streams.ts';
 import { runDetached, Stopper, witnessed } from './supervise.ts';
 
 export class Containers {
@@ -66,10 +67,7 @@ export class Containers {
     });
     const { tty, interactive } = claim.settings;
     const pipes = openPipes({ request: 'attach' }, { stdin: interactive, stdout: true, stderr: !tty });
-    const life = await Life.begin(this.#engine, claim, pipes).catch((error: unknown) => {
-      closePipes(pipes);
-      throw error;
-    });
+    const life = await beginWith(this.#engine, claim, pipes);
     const connection = new Connection(life.connection, { unanswered: 1 });
     const { timeout } = options;
     const stop = new Stopper(
@@ -111,7 +109,7 @@ export class Containers {
   async runAttached(image: string, options: CreateOptions, stdio: Stdio): Promise<Session & { container: Container }> {
     const { claim, name } = await this.#make(image, options);
     const joined = joining({ request: 'attach' }, stdio, claim.settings.tty);
-    const life = await Life.begin(this.#engine, claim, joined);
+    const life = await beginWith(this.#engine, claim, joined);
     const session = openSession(life.connection, joined, stdio, life);
     return { ...session, container: new Container(this.#engine, claim.id, name) };
   }

@@ -1,15 +1,17 @@
-// Programs whose streams are this process's own descriptors: the fast path of `kapsel run`, `exec`, `attach`. The monitor
-// reads and writes the descriptors itself; only a terminal's input passes through here, to be searched for the detach keys.
+// Programs whose streams are this process's own descriptors: the fast path of `kapsel run`, `exec`, `attach`. The addon's
+// pump copies, on a thread of its own; no stream of Node's is made.
 
-import { close, pipe, pump, send, type PumpEnd } from '../../native.ts';
+import { close, pump, send, type PumpEnd } from '../../native.ts';
 import { type KapselError, startErrorFrom } from '../errors.ts';
 import { exitStatus, isOfExec, MonitorLostError } from './exit.ts';
-import type { StreamRequest } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
 import type { ExitStatus, Session, Stdio } from './options.ts';
+import { closePipes, openPipes, type Pipes } from './pipes.ts';
 
 /** Who is told what becomes of the program, before the session's promises settle. */
 export interface Witness {
+  /** When nobody reads its output any more, it is to end, as SIGPIPE ends a program in a pipeline; otherwise it goes on. */
+  readonly endsUnread: boolean;
   started(pid: number): void;
   ended(status: ExitStatus): Promise<ExitStatus>;
   /** Throws, or says how it ended after all. */
@@ -18,34 +20,38 @@ export interface Witness {
 
 /** For whoever only looks on. */
 export const bystander: Witness = {
+  endsUnread: false,
   started: () => {},
   ended: (status) => Promise.resolve(status),
   failed: (error) => Promise.reject(error),
 };
 
-/** A request that joins descriptors, and the end at which a terminal's input is to be written. */
-export interface Joined extends StreamRequest {
-  input?: number;
+/** A request that joins descriptors by way of pipes of ours. */
+export interface Joined extends Pipes {
   exec: boolean;
+  tty: boolean;
 }
 
 export function joining(base: { request: 'attach' | 'exec' }, stdio: Stdio, tty: boolean): Joined {
-  const { stdin, stdout, stderr } = stdio;
-  const ownsInput = tty && stdin !== undefined;
-  const [theirs, input] = ownsInput ? pipe() : [stdin, undefined];
-  const streams = [theirs, stdout, tty ? undefined : stderr];
-  return {
-    request: {
-      ...base,
-      stdin: streams[0] !== undefined,
-      stdout: streams[1] !== undefined,
-      stderr: streams[2] !== undefined,
-    },
-    fds: streams.filter((fd) => fd !== undefined),
-    closing: ownsInput ? [theirs!] : [],
-    exec: base.request === 'exec',
-    ...(input === undefined ? {} : { input }),
+  const wanted = {
+    stdin: stdio.stdin !== undefined,
+    stdout: stdio.stdout !== undefined,
+    stderr: stdio.stderr !== undefined && !tty,
   };
+  return { ...openPipes(base, wanted), exec: base.request === 'exec', tty };
+}
+
+/** Sends the request on a connection to a monitor that runs already. */
+export function join(connection: number, joined: Joined): void {
+  try {
+    send(connection, joined.request, joined.fds);
+  } catch (error) {
+    closePipes(joined);
+    close(connection);
+    throw error;
+  } finally {
+    for (const fd of joined.closing) close(fd);
+  }
 }
 
 /** Waits on a connection whose first request, `joined`, has been sent. */
@@ -64,9 +70,14 @@ export function openSession(connection: number, joined: Joined, stdio: Stdio, wi
   const ended = pump(
     {
       connection,
-      terminal: joined.input !== undefined,
-      ...(joined.input === undefined ? {} : { stdin: joined.input, input: stdio.stdin! }),
-      ...(stdio.detachKeys === undefined ? {} : { detachKeys: stdio.detachKeys }),
+      terminal: joined.tty,
+      stdin: joined.stdin,
+      stdout: joined.stdout,
+      stderr: joined.stderr,
+      input: stdio.stdin,
+      output: stdio.stdout,
+      errorOutput: stdio.stderr,
+      detachKeys: stdio.detachKeys,
     },
     (event) => {
       if (event.event !== 'started' || isOfExec(event) !== joined.exec) return;
@@ -74,8 +85,19 @@ export function openSession(connection: number, joined: Joined, stdio: Stdio, wi
       started.resolve({ pid: event.pid });
     },
   );
-  const exited = ended.then((event) => settle(event, witness)).finally(finish);
-  exited.catch((error: unknown) => started.reject(error));
+  const exited = ended
+    .then((event) => {
+      if (event.event !== 'closed' || !witness.endsUnread) return event;
+      send(connection, { request: 'signal', signal: signalNumber('SIGKILL') });
+      return pump({ connection, terminal: false });
+    })
+    .then((event) => settle(event, witness))
+    .finally(finish);
+  // Whoever has let go by then is not told any more.
+  exited.then(
+    () => started.resolve({ pid: 0 }),
+    (error: unknown) => started.reject(error),
+  );
   // Whoever waits for the end only must not be told of an unhandled start.
   started.promise.catch(() => {});
   return {

@@ -13,6 +13,7 @@ import { exitStatus, MonitorLostError } from './exit.ts';
 import { complaintOf, spawnMonitor, type StreamRequest } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
 import { containerPaths, type Paths } from './paths.ts';
+import { closePipes, type Pipes } from './pipes.ts';
 import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
 import { anonymousVolumes, forget, reap, removeRemains, whileDead } from './reap.ts';
 import type { ExitStatus } from './options.ts';
@@ -85,6 +86,10 @@ export class Life implements Witness {
     this.connection = monitor.connection;
   }
 
+  get endsUnread(): boolean {
+    return this.#claim.settings.rm;
+  }
+
   started(pid: number): void {
     this.#running = true;
     this.#engine.database.started(this.#claim.id, pid);
@@ -137,6 +142,14 @@ export class Life implements Witness {
   #collect(): void {
     if (!this.#collected) void waitFor(this.#pid).catch(() => {});
   }
+}
+
+/** As `Life.begin`, with streams: where it fails, our ends of them are closed too. */
+export function beginWith(engine: Engine, claim: Claim, pipes: Pipes): Promise<Life> {
+  return Life.begin(engine, claim, pipes).catch((error: unknown) => {
+    closePipes(pipes);
+    throw error;
+  });
 }
 
 /** What a monitor wrote down before it was killed, or 137, as everybody else will see it. */

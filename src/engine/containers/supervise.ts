@@ -9,7 +9,8 @@ import { Connection } from './connection.ts';
 import { signalNumber } from './notation/quantities.ts';
 import type { ExitStatus, Signal } from './options.ts';
 import type { Life } from './start.ts';
-import { reader, writer, type Pipes } from './streams.ts';
+import type { Pipes } from './pipes.ts';
+import { reader, writer } from './streams.ts';
 
 /** Streams of a running program. With a terminal, stdout carries everything. */
 export interface AttachedStreams {

@@ -1,1 +1,0 @@
-export declare function refuses(work: () => unknown, code: string, message?: RegExp): void;
