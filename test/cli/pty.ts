@@ -7,9 +7,19 @@ export class Pty {
   readonly #child: ChildProcess;
   #output = '';
 
+  /** What `stty` had of the terminal before the command was started. */
+  before = '';
+
   /** Runs a shell command on a terminal of 80 by 24 of its own. */
-  constructor(command: string, environment: Record<string, string> = {}) {
-    const line = `echo "<$(tty)>"; stty rows 24 cols 80; ${command}`;
+  static async open(command: string, environment: Record<string, string> = {}): Promise<Pty> {
+    const pty = new Pty(command, environment);
+    pty.before = await pty.settings();
+    pty.type('\r');
+    return pty;
+  }
+
+  private constructor(command: string, environment: Record<string, string> = {}) {
+    const line = `echo "<$(tty)>"; stty rows 24 cols 80; read -r _; ${command}`;
     this.#child = spawn('script', ['-qfec', line, '/dev/null'], {
       env: { ...process.env, SHELL: '/bin/bash', TERM: 'xterm', ...environment },
       stdio: ['pipe', 'pipe', 'inherit'],

@@ -15,12 +15,12 @@ t.before(async () => {
 });
 t.after(() => engine.close());
 
-const pty = (command: string) => new Pty(command.replaceAll('kapsel', cli), engine.env);
+const pty = (command: string) => Pty.open(command.replaceAll('kapsel', cli), engine.env);
 const quoted = (script: string) => `'${script.replaceAll("'", `'\\''`)}'`;
 
 t('run -it: the program has a terminal of the user’s size, and hears of a new one', async () => {
   const script = `trap 'stty size; exit 3' WINCH; stty size; while :; do sleep 0.05; done`;
-  const terminal = pty(`kapsel run -it --rm ${image} bash -c ${quoted(script)}`);
+  const terminal = await pty(`kapsel run -it --rm ${image} bash -c ${quoted(script)}`);
   await terminal.shows(/^24 80\r/m);
   await terminal.resize(132, 50);
   await terminal.shows(/^50 132\r/m);
@@ -29,16 +29,15 @@ t('run -it: the program has a terminal of the user’s size, and hears of a new 
 
 t('run -it: ctrl-c and ctrl-z are the program’s, and the terminal is as it was afterwards', async () => {
   const script = `trap 'echo interrupted' INT; trap 'echo stopped' TSTP; echo ready; read line; echo "read:$line"; exit 4`;
-  const terminal = pty(`kapsel run -it --rm ${image} bash -c ${quoted(script)}; echo "code:$?"; cat`);
-  const before = await terminal.settings();
+  const terminal = await pty(`kapsel run -it --rm ${image} bash -c ${quoted(script)}; echo "code:$?"; cat`);
   await terminal.shows(/^ready\r/m);
-  assert.not.equal(await terminal.settings(), before);
+  assert.is.not(await terminal.settings(), terminal.before);
   terminal.type('\u0003');
   await terminal.shows(/^\^?C?interrupted\r/m);
   terminal.type('typed\r');
   await terminal.shows(/^read:typed\r/m);
   await terminal.shows(/^code:4\r/m);
-  assert.is(await terminal.settings(), before);
+  assert.is(await terminal.settings(), terminal.before);
   terminal.type('\u0004');
   await terminal.exited;
 });
@@ -46,19 +45,19 @@ t('run -it: ctrl-c and ctrl-z are the program’s, and the terminal is as it was
 t(
   'run -it: the terminal is as it was after kapsel is killed by a signal it can catch, or the program cannot start',
   async () => {
-    const missing = pty(`kapsel run -it --rm ${image} nothing; echo "code:$?"; cat`);
-    const before = await missing.settings();
+    const missing = await pty(`kapsel run -it --rm ${image} nothing; echo "code:$?"; cat`);
     await missing.shows(/^code:127\r/m);
-    assert.is(await missing.settings(), before);
+    assert.is(await missing.settings(), missing.before);
     missing.type('\u0004');
     await missing.exited;
 
-    const killed = pty(`kapsel run -it --name killed ${image} sleep 60; echo "code:$?"; cat`);
-    const own = await killed.settings();
-    while ((await engine.kapsel(['ps', '-q'])).stdout === '') await new Promise((resolve) => setTimeout(resolve, 50));
+    const killed = await pty(
+      `kapsel run -it --name killed ${image} bash -c ${quoted('echo up; sleep 60')}; echo "code:$?"; cat`,
+    );
+    await killed.shows(/^up\r/m);
     await engine.kapsel(['kill', 'killed']);
     await killed.shows(/^code:137\r/m);
-    assert.is(await killed.settings(), own);
+    assert.is(await killed.settings(), killed.before);
     killed.type('\u0004');
     await killed.exited;
     await engine.kapsel(['rm', '-f', 'killed']);
@@ -67,7 +66,7 @@ t(
 
 t('detach keys: kapsel prints nothing and exits 0, the container runs on, attach comes back', async () => {
   const script = `echo ready; read line; echo "read:$line"; sleep 60`;
-  const terminal = pty(`kapsel run -it --name kept ${image} bash -c ${quoted(script)}; echo "code:$?"`);
+  const terminal = await pty(`kapsel run -it --name kept ${image} bash -c ${quoted(script)}; echo "code:$?"`);
   await terminal.shows(/^ready\r/m);
   terminal.type('\u0010\u0011');
   await terminal.shows(/^code:0\r/m);
@@ -75,8 +74,7 @@ t('detach keys: kapsel prints nothing and exits 0, the container runs on, attach
   await terminal.exited;
   assert.is((await engine.kapsel(['inspect', '-f', '{{.State.Running}}', 'kept'])).stdout, 'true\n');
 
-  const again = pty(`kapsel attach --detach-keys x,y kept; echo "code:$?"`);
-  await again.path();
+  const again = await pty(`kapsel attach --detach-keys x,y kept; echo "code:$?"`);
   await new Promise((resolve) => setTimeout(resolve, 500));
   again.type('again\r');
   await again.shows(/^read:again\r/m);
@@ -88,7 +86,7 @@ t('detach keys: kapsel prints nothing and exits 0, the container runs on, attach
 
 t('exec -it: a terminal of its own, its size, its exit code', async () => {
   await engine.kapsel(['run', '-d', '--name', 'base', image, 'sleep', '60']);
-  const terminal = pty(
+  const terminal = await pty(
     `kapsel exec -it base bash -c ${quoted('stty size; read line; stty size; exit 6')}; echo "code:$?"`,
   );
   await terminal.shows(/^24 80\r/m);
@@ -102,7 +100,7 @@ t('exec -it: a terminal of its own, its size, its exit code', async () => {
 });
 
 t('run -t without -i: output of a terminal, and ctrl-c ends it', async () => {
-  const terminal = pty(
+  const terminal = await pty(
     `kapsel run -t --rm ${image} bash -c ${quoted("trap 'exit 9' INT; stty size; sleep 60 & wait")}; echo "code:$?"`,
   );
   await terminal.shows(/^24 80\r/m);
@@ -116,12 +114,11 @@ t('a pull is shown as it moves, on standard error; ctrl-c ends it with 130, the 
   const silent = createServer(() => {}).listen(0, '127.0.0.1');
   await new Promise((resolve) => silent.once('listening', resolve));
   const { port } = silent.address() as { port: number };
-  const terminal = pty(`kapsel pull 127.0.0.1:${port}/silent; echo "code:$?"; cat`);
-  const before = await terminal.settings();
+  const terminal = await pty(`kapsel pull 127.0.0.1:${port}/silent; echo "code:$?"; cat`);
   await new Promise((resolve) => setTimeout(resolve, 800));
   terminal.type('\u0003');
   await terminal.shows(/^code:130\r/m);
-  assert.is(await terminal.settings(), before);
+  assert.is(await terminal.settings(), terminal.before);
   terminal.type('\u0004');
   await terminal.exited;
   silent.close();
