@@ -57,6 +57,8 @@ const CLIENTS: usize = 128;
 const TURN: usize = 32;
 /// Bytes of unfinished requests that all clients together may make us keep.
 const UNFINISHED: usize = 4 * 1024 * 1024;
+/// Bytes that one client made us keep whose memory is given back at once.
+const LARGE: usize = 64 * 1024;
 /// How long a client that does not read its last event is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -168,7 +170,6 @@ impl Monitor {
             self.finish(Outcome::Failed(failure));
         }
         drop(launch);
-        setup::trim_memory();
         while !self.is_over() {
             let events = match self.epoll.wait(self.timeout()) {
                 Ok(events) => events,
@@ -297,6 +298,7 @@ impl Monitor {
     /// A client has gone, and its descriptors with it. A stdin that only it fed has come to its end.
     fn drop_client(&mut self, id: u32) {
         let Some(client) = self.clients.remove(&id) else { return };
+        let large = client.connection.unfinished() > LARGE;
         let fed = client.source.is_some();
         let others =
             self.clients.values().any(|other| other.process == client.process && other.source.is_some());
@@ -314,6 +316,10 @@ impl Monitor {
         }
         self.pace_input(client.process);
         [0, 1].into_iter().for_each(|part| self.pace(client.process, part));
+        if large {
+            drop(client);
+            setup::trim_memory();
+        }
     }
 
     /// Tells every client of the container; an exec's clients have their own events.
@@ -383,6 +389,8 @@ impl Monitor {
             self.trace.mark("executed");
             self.started_at = Some(Timestamp::now());
             self.tell(&Event::Started { pid });
+            // Now that nobody waits for us.
+            setup::trim_memory();
         } else if let Some(client) = client
             && self.clients.get_mut(&client).is_some_and(|client| {
                 client.connection.say(&line(&Event::Started { pid }.of_exec())).is_err()

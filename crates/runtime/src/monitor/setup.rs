@@ -129,8 +129,35 @@ pub fn reap_strays(known: &[i32]) {
     }
 }
 
-/// Gives memory back that only the start needed.
+/// Gives memory back that only what came before needed: free heap, and pages of the executable, which the kernel maps
+/// sixteen at a time. Those that are used again come back from the page cache.
 pub fn trim_memory() {
     // SAFETY: no pointer is passed; glibc's allocator allows it at any time.
     unsafe { libc::malloc_trim(0) };
+    // SAFETY: the callback has the type that is asked for and needs no data.
+    unsafe { libc::dl_iterate_phdr(Some(forget_read_only_segments), std::ptr::null_mut()) };
+}
+
+/// For [`libc::dl_iterate_phdr`]: lets go of the pages of one loaded object that cannot have been changed.
+unsafe extern "C" fn forget_read_only_segments(
+    object: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    _data: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: the C library passes a valid description of an object that is loaded.
+    let object = unsafe { &*object };
+    // SAFETY: it has as many program headers as it says.
+    let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+    for header in
+        headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
+    {
+        let page = 4095;
+        let start = (object.dlpi_addr + header.p_vaddr) as usize & !page;
+        let end = (object.dlpi_addr + header.p_vaddr + header.p_memsz) as usize;
+        // SAFETY: these pages are a file's and have never been writable: the kernel reads the same again when they are used
+        // next, and nobody changes the file, which is sealed or busy. A failure leaves them as they are.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+    // The first object is the executable; others (in a dynamic build) are shared with everybody.
+    1
 }

@@ -181,9 +181,9 @@ impl World {
     }
 }
 
-/// The program under test.
-pub fn executable() -> &'static str {
-    env!("CARGO_BIN_EXE_kapsel-runtime")
+/// The program under test: `KAPSEL_RUNTIME`, such as a release build, or the one just built.
+pub fn executable() -> PathBuf {
+    std::env::var_os("KAPSEL_RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_kapsel-runtime").into()).into()
 }
 
 /// Spawns with `fds` as 3, 4, 5, ….

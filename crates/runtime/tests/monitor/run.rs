@@ -157,7 +157,9 @@ fn a_quiet_monitor_is_small() {
     container.client.started();
     let memory = Memory::of(container.monitor.id());
     // The figure that counts is the release build's: this keeps the heap honest in any build.
-    assert!(memory.private < 1024 && memory.private < memory.resident, "{memory:?}");
+    assert!(memory.private < 1024, "{memory:?}");
+    // The whole of it is what the release build, linked statically, promises.
+    assert!(std::env::var_os("KAPSEL_RUNTIME").is_none() || memory.resident <= 1536, "{memory:?}");
     container.kill();
 }
 
