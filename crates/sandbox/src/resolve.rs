@@ -17,7 +17,7 @@ use nix::{
     fcntl::readlinkat,
     sys::{
         stat::{FileStat, Mode, SFlag, fstat, mkdirat},
-        statfs::{FsType, fstatfs},
+        statfs::{FsType, PROC_SUPER_MAGIC, fstatfs},
     },
 };
 
@@ -79,6 +79,11 @@ impl Root {
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ENOENT) };
         let directory = self.make_following(parent, Kind::Directory, links)?;
+        if is_on(&directory, PROC_SUPER_MAGIC) {
+            // Nothing can be made there; and what seems a dangling link (/proc/self/fd/7) may be a magic one that has
+            // come to exist since (CVE-2024-21626).
+            return Err(Errno::ENOENT);
+        }
         match make_at(&directory, name, kind) {
             Ok(()) => {}
             // A link to what does not exist: its target is what must be made (an image's /var/run → /run).

@@ -33,10 +33,10 @@ pub(crate) struct Builder<'a> {
 impl Builder<'_> {
     /// The operations, in the document's order.
     pub(crate) fn build(&self, config: &Config) -> Result<Vec<Operation>, Error> {
-        config.mounts.iter().map(|mount| self.operation(mount)).collect()
+        config.mounts.iter().filter_map(|mount| self.operation(mount).transpose()).collect()
     }
 
-    fn operation(&self, mount: &Mount) -> Result<Operation, Error> {
+    fn operation(&self, mount: &Mount) -> Result<Option<Operation>, Error> {
         let destination = clean(&mount.destination);
         if !mount.destination.is_absolute() || destination == Path::new("/") {
             let path = mount.destination.display();
@@ -53,24 +53,29 @@ impl Builder<'_> {
             options.copy_up || self.copy_up.iter().any(|path| clean(Path::new(path)) == destination);
         let plain =
             destination == Path::new("/dev") || matches!(kind, "proc" | "sysfs" | "cgroup" | "cgroup2");
-        let operation = |what, own| Operation { destination: destination.clone(), what, plain, own, copy_up };
+        let operation =
+            |what, own| Ok(Some(Operation { destination: destination.clone(), what, plain, own, copy_up }));
 
         if let Some(recursive) = options.bind {
             let source = mount.source.as_deref().unwrap_or_default();
             let tree = bind(Path::new(source), recursive, &options)?;
             self.shift(&tree, mount, &options)?;
-            return Ok(operation(What::Tree(tree), Attributes::default()));
+            return operation(What::Tree(tree), Attributes::default());
         }
         if matches!(kind, "cgroup" | "cgroup2") {
-            return Ok(operation(self.cgroups(&options)?, Attributes::default()));
+            return operation(self.cgroups(&options)?, Attributes::default());
         }
-        if let Some(host) = self.only_the_hosts(kind) {
-            let tree = bind(Path::new(host), true, &read_only_everywhere(&options))?;
-            return Ok(operation(What::Tree(tree), Attributes::default()));
+        if let Some(host) = self.only_the_hosts(kind).map(Path::new) {
+            // Where the host has none mounted, sharing its namespace means having none.
+            if !host.exists() {
+                return Ok(None);
+            }
+            let tree = bind(host, true, &everywhere(&options))?;
+            return operation(What::Tree(tree), Attributes::default());
         }
         let filesystem = self.filesystem(kind, mount, &options)?;
         let propagation = options.either().propagation;
-        Ok(operation(What::Filesystem(filesystem), Attributes { propagation, ..Attributes::default() }))
+        operation(What::Filesystem(filesystem), Attributes { propagation, ..Attributes::default() })
     }
 
     /// Without a cgroup of its own the container sees its caller's, which it must not write (CVE-2023-25809); without a
@@ -87,8 +92,8 @@ impl Builder<'_> {
         bind(Path::new("/sys/fs/cgroup"), true, &Options { below, ..Options::default() }).map(What::Tree)
     }
 
-    /// The host's own mount that must stand in: a user namespace may only mount the /proc and /sys of a PID and network
-    /// namespace that belongs to it.
+    /// The host's own mount that must stand in: a user namespace may only mount the /proc, /sys and message queues of a
+    /// PID, network and IPC namespace that belongs to it.
     fn only_the_hosts(&self, kind: &str) -> Option<&'static str> {
         let ours = self.namespaces.is_separate(libc::CLONE_NEWUSER);
         let of_host = |flag| {
@@ -101,6 +106,7 @@ impl Builder<'_> {
         match kind {
             "proc" if of_host(libc::CLONE_NEWPID) => Some("/proc"),
             "sysfs" if of_host(libc::CLONE_NEWNET) => Some("/sys"),
+            "mqueue" if of_host(libc::CLONE_NEWIPC) => Some("/dev/mqueue"),
             _ => None,
         }
     }
@@ -183,7 +189,7 @@ fn bind(source: &Path, recursive: bool, options: &Options) -> Result<OwnedFd, Er
     Ok(tree)
 }
 
-fn read_only_everywhere(options: &Options) -> Options {
+fn everywhere(options: &Options) -> Options {
     let below = Attributes { set: options.either().set, ..Attributes::default() };
     Options { below, ..Options::default() }
 }

@@ -104,10 +104,29 @@ pub struct Rlimit {
     /// `RLIMIT_NOFILE` and so on.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The limit that is enforced.
+    /// The limit that is enforced; `u64::MAX` is unlimited.
+    #[serde(deserialize_with = "limit")]
     pub soft: u64,
-    /// What the soft limit may be raised to.
+    /// What the soft limit may be raised to; `u64::MAX` is unlimited.
+    #[serde(deserialize_with = "limit")]
     pub hard: u64,
+}
+
+/// "Unlimited" is 2⁶⁴ − 1 in the specification, which JavaScript cannot write: it says 18446744073709552000, or −1.
+fn limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Whole(u64),
+        Negative(i64),
+        Large(f64),
+    }
+    match Number::deserialize(deserializer)? {
+        Number::Whole(number) => Ok(number),
+        Number::Negative(-1) => Ok(u64::MAX),
+        Number::Large(number) if number >= u64::MAX as f64 => Ok(u64::MAX),
+        _ => Err(serde::de::Error::custom("a resource limit must be a whole number")),
+    }
 }
 
 /// `scheduler`.
