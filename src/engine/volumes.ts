@@ -1,10 +1,10 @@
 // Named directories that outlive containers, under ROOT/volumes. Who mounts them is written in the containers' settings.
 
-import { randomBytes } from 'node:crypto';
 
 import type { VolumeRow } from '../native.ts';
 import type { Engine } from './engine.ts';
 import { ConflictError, InvalidArgumentError, NotFoundError } from './errors.ts';
+import { randomHex } from './random.ts';
 import { makeDirectory } from './containers/prepare.ts';
 import type { Settings } from './containers/settings.ts';
 
@@ -105,7 +105,7 @@ export class Volumes {
 }
 
 export function randomVolumeName(): string {
-  return randomBytes(32).toString('hex');
+  return randomHex(32);
 }
 
 export function volumeNames(settings: Settings): string[] {

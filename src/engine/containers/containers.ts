@@ -1,6 +1,5 @@
 // The containers of one engine: making, running, finding, listing. What one container does is container.ts's.
 
-import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 
 import { close } from '../../native.ts';
@@ -8,6 +7,7 @@ import type { Engine } from '../engine.ts';
 import { AbortedError, ConflictError, KapselError } from '../errors.ts';
 import type { ReadyImage } from '../images.ts';
 import { processorsOnline } from '../info.ts';
+import { randomHex } from '../random.ts';
 import { randomVolumeName } from '../volumes.ts';
 import { Connection } from './connection.ts';
 import { Container } from './container.ts';
@@ -35,7 +35,7 @@ export class Containers {
   /** Makes a container and starts nothing. */
   async create(image: string, options: CreateOptions = {}): Promise<Container> {
     const ready = await this.#image(image, options);
-    const id = randomBytes(32).toString('hex');
+    const id = randomHex(32);
     const settings = this.#settings(id, ready, options);
     prepareBinds(settings);
     const name = await this.#insert(id, ready, settings, options, 'created');
@@ -136,7 +136,7 @@ export class Containers {
   async #make(image: string, options: CreateOptions): Promise<{ claim: Claim; name: string }> {
     const ready = await this.#image(image, options);
     if (options.signal?.aborted) throw new AbortedError();
-    const id = randomBytes(32).toString('hex');
+    const id = randomHex(32);
     const settings = this.#settings(id, ready, options);
     const { paths, lock } = claimLock(this.#engine, id);
     try {

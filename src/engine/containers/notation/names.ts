@@ -1,9 +1,9 @@
 // Names that users or this engine give: containers, hosts, devices. Text in, text or an error out.
 
-import { randomInt } from 'node:crypto';
 import { posix } from 'node:path';
 
 import { InvalidArgumentError } from '../../errors.ts';
+import { randomBelow } from '../../random.ts';
 import type { Device } from '../options.ts';
 
 const adjectives =
@@ -17,8 +17,8 @@ const surnames =
 
 /** `adjective_surname`; with a number where the plain ones were taken. */
 export function generatedName(attempt: number): string {
-  const name = `${adjectives[randomInt(adjectives.length)]}_${surnames[randomInt(surnames.length)]}`;
-  return attempt === 0 ? name : `${name}${randomInt(10 ** Math.min(attempt, 8))}`;
+  const name = `${adjectives[randomBelow(adjectives.length)]}_${surnames[randomBelow(surnames.length)]}`;
+  return attempt === 0 ? name : `${name}${randomBelow(10 ** Math.min(attempt, 8))}`;
 }
 
 export function containerName(given: string): string {
