@@ -88,10 +88,9 @@ async function sdk(): Promise<void> {
 }
 
 async function declarations(): Promise<void> {
-  const options = ['--declaration', '--emitDeclarationOnly', '--noEmit', 'false', '--rewriteRelativeImportExtensions'];
   const child = spawn(
     `${repository}node_modules/.bin/tsc`,
-    ['--project', 'tsconfig.json', ...options, '--rootDir', 'src', '--outDir', `${half}/types`],
+    ['--project', 'src/tsconfig.json', '--outDir', `${half}/types`],
     { cwd: repository, stdio: 'inherit' },
   );
   const [code] = (await once(child, 'close')) as [number | null];
