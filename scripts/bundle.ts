@@ -87,10 +87,11 @@ async function sdk(): Promise<void> {
   await write({ input: { index: 'src/index.ts' } }, { format: 'esm', chunkFileNames: '[name].js' });
 }
 
+/** Of the SDK and what it refers to: a configuration of its own, for tsc writes beside what lies outside its root. */
 async function declarations(): Promise<void> {
   const child = spawn(
     `${repository}node_modules/.bin/tsc`,
-    ['--project', 'src/tsconfig.json', '--outDir', `${half}/types`],
+    ['--project', 'tsconfig.types.json', '--outDir', `${half}/types`],
     { cwd: repository, stdio: 'inherit' },
   );
   const [code] = (await once(child, 'close')) as [number | null];
