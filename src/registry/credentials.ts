@@ -163,7 +163,9 @@ function run(
   env: NodeJS.ProcessEnv,
 ): Promise<{ status: number | null; output: string; failure?: string }> {
   return new Promise((resolve) => {
-    const child = spawn(program, ['get'], { env, stdio: ['pipe', 'pipe', 'ignore'], timeout: helperPatience });
+    const child = spawn(program, ['get'], { env, stdio: ['pipe', 'pipe', 'ignore'] });
+    // Not spawn's own time-out, which outlives a program that cannot be started and keeps the process.
+    const timer = setTimeout(() => child.kill('SIGKILL'), helperPatience);
     let output = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       output += text;
@@ -171,8 +173,12 @@ function run(
     });
     child.stdin.on('error', () => undefined); // A helper may answer without reading.
     child.stdin.end(`${input}\n`);
-    child.on('error', (error) => resolve({ status: null, output, failure: error.message }));
+    child.on('error', (error) => {
+      clearTimeout(timer);
+      resolve({ status: null, output, failure: error.message });
+    });
     child.on('close', (status, signal) => {
+      clearTimeout(timer);
       resolve(signal ? { status, output, failure: `it ended with ${signal}` } : { status, output });
     });
   });

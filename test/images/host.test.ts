@@ -62,7 +62,7 @@ t('a program that changes makes a new image', async () => {
   mkdirSync(directory);
   copyFileSync('/bin/busybox', join(directory, 'changing'));
   process.env.PATH = `${directory}:${before}`;
-  const images = (await TestStore.make()).images;
+  const { images } = store;
   const first = await images.ensure('host:changing');
   writeFileSync(join(directory, 'changing'), '#!/bin/sh\necho changed\n');
   chmodSync(join(directory, 'changing'), 0o755);
