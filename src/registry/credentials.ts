@@ -165,7 +165,10 @@ function run(
   return new Promise((resolve) => {
     const child = spawn(program, ['get'], { env, stdio: ['pipe', 'pipe', 'ignore'] });
     // Not spawn's own time-out, which outlives a program that cannot be started and keeps the process.
-    const timer = setTimeout(() => child.kill('SIGKILL'), helperPatience);
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      child.stdout.destroy(); // What the helper itself has started may hold the other end.
+    }, helperPatience);
     let output = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       output += text;
