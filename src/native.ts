@@ -76,12 +76,6 @@ export function send(connection: number, request: object, fds: readonly number[]
   unwrap(load().addon.send(connection, JSON.stringify(request), fds));
 }
 
-/** The next line of the connection, undefined at its end; takes nothing beyond it, so `pump` may follow. */
-export async function receive(connection: number): Promise<MonitorEvent | MonitorReply | undefined> {
-  const line = unwrap(await load().addon.receive(connection));
-  return line === null ? undefined : (JSON.parse(line) as MonitorEvent | MonitorReply);
-}
-
 /**
  * Copies this process's stdio to and from a container on a thread of its own, until the monitor says how it ended and
  * everything has been written. An input that stays open never delays the end. `onEvent` gets the events before the

@@ -18,7 +18,6 @@ export interface Addon {
   syncFileSystem(path: string): Promise<Outcome<void>>;
   connect(path: string): Outcome<number>;
   send(fd: number, line: string, fds: readonly number[]): Outcome<void>;
-  receive(fd: number): Promise<Outcome<string | null>>;
   pump(options: PumpOptions, onLine: (line: string) => void): Promise<Outcome<string[]>>;
   now(): string;
   openDatabase(path: string): Outcome<NativeDatabase>;

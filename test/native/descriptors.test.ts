@@ -110,36 +110,6 @@ t('a socket is found by a path longer than an address can hold', async () => {
   );
 });
 
-t('receive takes one line and nothing beyond it', async () => {
-  const [ours, theirs] = native.socketpair();
-  writeSync(theirs, '{"reply":"ok"}\n{"event":"started","pid":7}\nrest');
-  assert.equal(await native.receive(ours), { reply: 'ok' });
-  assert.equal(await native.receive(ours), { event: 'started', pid: 7 });
-  assert.is(read(ours), 'rest');
-  // In pieces, some of them later, and longer than any buffer.
-  const later = native.receive(ours);
-  const message = 'x'.repeat(10_000);
-  writeSync(theirs, '{"reply":"error","code":"X","mess');
-  setTimeout(() => writeSync(theirs, `age":"${message}"}\n`), 20);
-  assert.equal(await later, { reply: 'error', code: 'X', message });
-  const end = native.receive(ours);
-  native.close(theirs);
-  assert.is(await end, undefined);
-  native.close(ours);
-});
-
-t('many connections are waited for at once, on no thread of libuv’s', async () => {
-  const pairs = Array.from({ length: 64 }, () => native.socketpair());
-  const lines = pairs.map(([ours]) => native.receive(ours));
-  // The pool has four threads: were they waiting, this would never come back.
-  await native.syncFileSystem(scratch);
-  const { readFile } = await import('node:fs/promises');
-  assert.ok((await readFile('/proc/self/stat')).length > 0);
-  for (const [, theirs] of pairs) writeSync(theirs, '{"reply":"ok"}\n');
-  assert.is((await Promise.all(lines)).length, 64);
-  pairs.flat().forEach(native.close);
-});
-
 t('send writes a whole line, waiting where the socket is full', async () => {
   const [ours, theirs] = native.socketpair();
   // Makes the description non-blocking, as the engine's own use of node:net does.

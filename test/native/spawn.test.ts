@@ -15,6 +15,7 @@ import {
   readFileSync,
 } from 'node:fs';
 import { readSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { constants as os, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -158,6 +159,16 @@ t('a hundred children are waited for at once', async () => {
   const start = () => reap(spawn({ path: '/bin/true', argv: ['true'], env, fds: [null, null, null] }));
   const exits = await Promise.all(Array.from({ length: 100 }, start));
   assert.ok(exits.every(({ exitCode }) => exitCode === 0));
+});
+
+t('waiting for many holds none of libuv’s four threads', async () => {
+  const sleeping = Array.from({ length: 16 }, () =>
+    spawn({ path: '/bin/sleep', argv: ['sleep', '30'], env, fds: [null, null, null] }),
+  );
+  const ends = Promise.all(sleeping.map(reap));
+  assert.ok((await readFile('/proc/self/stat')).length > 0);
+  for (const pid of sleeping) process.kill(pid, 'SIGKILL');
+  assert.ok((await ends).every(({ signal }) => signal === os.signals.SIGKILL));
 });
 
 t('what cannot be started is an error with its errno, and leaves neither process nor descriptor', () => {

@@ -1,27 +1,22 @@
-//! The connection to a monitor (ARCHITECTURE.md): lines of JSON, and the descriptors that go with them.
+//! The way to a monitor (ARCHITECTURE.md): connecting, and sending requests with their descriptors. Its lines are read
+//! by the pump, or by the engine's own stream.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use napi::bindgen_prelude::{Env, Object};
 use napi_derive::napi;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect as connect_socket, recv,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect as connect_socket,
     send as send_bytes, sendmsg, socket,
 };
 use nix::sys::stat::Mode;
 
-use crate::descriptors::{borrow, duplicate};
+use crate::descriptors::borrow;
 use crate::outcome::{Failure, Outcome};
-use crate::settle::Settle;
-use crate::waiter::when_readable;
-
-/// The longest line there may be: what a monitor sends is far shorter.
-const LONGEST: usize = 1 << 20;
 
 /// Connects to a socket; the path may be longer than a socket address can hold.
 #[napi]
@@ -86,53 +81,4 @@ fn send_line(fd: impl AsFd, line: &str, fds: &[RawFd]) -> nix::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The next line, without its newline; null at the end.
-#[napi]
-pub fn receive(env: &Env, connection: RawFd) -> napi::Result<Object<'_>> {
-    let (settle, promise) = Settle::promise(env)?;
-    match duplicate(connection) {
-        Ok(fd) => continue_line(fd, Vec::new(), settle),
-        Err(failure) => settle.with(Err(failure)),
-    }
-    Ok(promise)
-}
-
-/// Takes what is there up to the newline and nothing beyond it; what follows is the next reader's.
-fn continue_line(fd: OwnedFd, mut line: Vec<u8>, settle: Settle<Option<String>>) {
-    when_readable(fd, move |readable| {
-        let failed = |errno| Failure::system("read from the monitor", errno);
-        let fd = match readable {
-            Ok(fd) => fd,
-            Err(errno) => return settle.with(Err(failed(errno))),
-        };
-        match take(&fd, &mut line) {
-            Ok(Taken::Line) => settle.with(Ok(Some(String::from_utf8_lossy(&line).into_owned()))),
-            Ok(Taken::Some) if line.len() <= LONGEST => continue_line(fd, line, settle),
-            Ok(Taken::Some) => settle.with(Err(failed(Errno::EMSGSIZE))),
-            Ok(Taken::End) => settle.with(Ok(None)),
-            Err(Errno::EAGAIN | Errno::EINTR) => continue_line(fd, line, settle),
-            Err(errno) => settle.with(Err(failed(errno))),
-        }
-    });
-}
-
-enum Taken {
-    Line,
-    Some,
-    End,
-}
-
-fn take(fd: &OwnedFd, line: &mut Vec<u8>) -> nix::Result<Taken> {
-    let mut buffer = [0; 4096];
-    let seen = recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)?;
-    if seen == 0 {
-        return Ok(Taken::End);
-    }
-    let newline = buffer[..seen].iter().position(|byte| *byte == b'\n');
-    let wanted = newline.map_or(seen, |position| position + 1);
-    let taken = recv(fd.as_raw_fd(), &mut buffer[..wanted], MsgFlags::MSG_DONTWAIT)?;
-    line.extend_from_slice(&buffer[..newline.filter(|_| taken == wanted).unwrap_or(taken)]);
-    Ok(if newline.is_some() && taken == wanted { Taken::Line } else { Taken::Some })
 }
