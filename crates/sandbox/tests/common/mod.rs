@@ -66,6 +66,8 @@ pub fn executable() -> &'static Path {
 pub struct Sandbox {
     pub directory: TempDir,
     pub document: Value,
+    /// The monitor; [`executable`] itself, or a copy that may be attacked.
+    pub program: PathBuf,
 }
 
 /// What came of it.
@@ -91,7 +93,7 @@ impl Sandbox {
             "config": config(script),
             "rootfs": {"lowers": [at("image")], "upper": at("upper"), "work": at("work")},
         });
-        Self { directory, document }
+        Self { directory, document, program: executable().to_owned() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -101,6 +103,13 @@ impl Sandbox {
     /// Changes the document.
     pub fn with(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.document);
+        self
+    }
+
+    /// Runs a copy of the monitor, for attacks on its file.
+    pub fn on_copy(mut self) -> Self {
+        self.program = self.path("monitor");
+        fs::copy(executable(), &self.program).unwrap();
         self
     }
 
@@ -127,7 +136,7 @@ impl Sandbox {
         let file = self.path("document.json");
         fs::write(&file, self.document.to_string()).unwrap();
         let mut command = Command::new("timeout");
-        command.args(["-k", "1", "20"]).arg(executable()).arg(file);
+        command.args(["-k", "1", "20"]).arg(&self.program).arg(file);
         command.stdin(Stdio::null());
         command
     }
