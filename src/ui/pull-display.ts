@@ -78,6 +78,7 @@ export class PullDisplay {
       ],
       {
         exitOnError: false,
+        forceTTY: true, // it asks stdout, which may be a file while stderr is a terminal
         registerSignalListeners: false, // its own handler exits with 127
         renderer: 'default',
         rendererOptions: { formatOutput: 'truncate', logger: logger as never, showErrorMessage: false },
