@@ -23,7 +23,7 @@ export async function composeLayer(
   signal?: AbortSignal,
 ): Promise<Unpacked> {
   await layers.sweep();
-  const unnamed = await layers.stageUnnamed(randomBytes(8).toString('hex'));
+  const unnamed = await layers.stageUnnamed(randomBytes(8).toString('hex'), signal);
   try {
     const unpacked = await fill({ into: unnamed.path, mode: 'layer', signal });
     const { diffId, size, unpackedSize } = unpacked;

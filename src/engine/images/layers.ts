@@ -41,11 +41,7 @@ export class Layers {
   }
 
   /** An empty directory for a layer under its lock, or undefined if by then another has made it. */
-  async stage(
-    diffId: string,
-    signal?: AbortSignal,
-    onWait: () => void = () => undefined,
-  ): Promise<StagedLayer | undefined> {
+  async stage(diffId: string, signal?: AbortSignal, onWait?: () => void): Promise<StagedLayer | undefined> {
     const path = this.#staging(hex(diffId));
     const held = await lock(`${path}.lock`, signal, onWait);
     try {
@@ -61,13 +57,17 @@ export class Layers {
     }
   }
 
-  /** As `stage`, for a layer whose diffID is known only afterwards. */
-  async stageUnnamed(name: string): Promise<{ path: string; lock: Lock }> {
+  /** As `stage`, for a layer whose diffID is known only afterwards; the name is random. */
+  async stageUnnamed(name: string, signal?: AbortSignal): Promise<{ path: string; lock: Lock }> {
     const path = this.#staging(name);
-    const held = tryLock(`${path}.lock`);
-    if (!held) throw new Error(`${name} is not unique`);
-    await this.#clear(path);
-    return { path, lock: held };
+    const held = await lock(`${path}.lock`, signal);
+    try {
+      await this.#clear(path);
+      return { path, lock: held };
+    } catch (error) {
+      held.release();
+      throw error;
+    }
   }
 
   /** A tree that was filled before its diffID was known takes the place of the empty one. */

@@ -26,13 +26,13 @@ export function tryLock(path: string): Lock | undefined {
   };
 }
 
-/** Waits until the lock is free. `onWait` is called once, where it is not. */
-export async function lock(path: string, signal: AbortSignal | undefined, onWait: () => void): Promise<Lock> {
+/** Waits until the lock is free, if only of somebody who looks for what the dead left. `onWait` is called once, where it is not. */
+export async function lock(path: string, signal?: AbortSignal, onWait?: () => void): Promise<Lock> {
   for (let pause = 10; ; pause = Math.min(pause * 2, 200)) {
     if (signal?.aborted) throw new AbortedError();
     const held = tryLock(path);
     if (held) return held;
-    if (pause === 10) onWait();
+    if (pause === 10) onWait?.();
     try {
       await sleep(pause, undefined, signal ? { signal } : {});
     } catch {

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Lock, tryLock } from './locks.ts';
+import { type Lock, lock, tryLock } from './locks.ts';
 import { removeTrees } from './worker.ts';
 
 /** Runs `work` with an empty directory that is gone afterwards, however it ends. */
@@ -12,12 +12,12 @@ export async function withScratch<T>(root: string, work: (directory: string) => 
   mkdirSync(parent, { recursive: true, mode: 0o700 });
   await sweepScratch(parent);
   const directory = join(parent, randomBytes(8).toString('hex'));
-  const held = tryLock(`${directory}.lock`);
+  const held = await lock(`${directory}.lock`);
   try {
     mkdirSync(directory, { mode: 0o700 });
     return await work(directory);
   } finally {
-    await removeTrees([directory]).finally(() => held?.release());
+    await removeTrees([directory]).finally(() => held.release());
   }
 }
 
@@ -32,6 +32,6 @@ async function sweepScratch(parent: string): Promise<void> {
   try {
     await removeTrees(dead.map(({ path }) => path));
   } finally {
-    for (const { lock } of dead) lock.release();
+    for (const one of dead) one.lock.release();
   }
 }

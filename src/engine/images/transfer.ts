@@ -65,7 +65,7 @@ export class Transfer {
   /** One process makes it; those that wanted it meanwhile find it made. */
   async makeHost(reference: string, signal: AbortSignal | undefined): Promise<Pulled> {
     const { root } = this.#host;
-    const held = await lock(memoryLock(root, reference), signal, () => undefined);
+    const held = await lock(memoryLock(root, reference), signal);
     try {
       const present = this.#row(reference);
       const isWhole = present?.diffIds.every((diffId) => this.layers.find(diffId));
