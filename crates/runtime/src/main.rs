@@ -15,7 +15,6 @@ mod launch;
 mod monitor;
 mod reap;
 mod rootless;
-mod trace;
 mod unpack;
 
 use error::{Error, Result};

@@ -42,3 +42,4 @@ pub use launch::launch;
 pub use launched::Launched;
 pub use plan::{Join, Plan, Rootfs, Stdio};
 pub use seal::seal;
+pub use trace::Trace;

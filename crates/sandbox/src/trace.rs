@@ -8,11 +8,11 @@ use std::{
 };
 
 /// An open trace, or nothing.
-pub(crate) struct Trace(Option<File>);
+pub struct Trace(Option<File>);
 
 impl Trace {
     /// Opens what `KAPSEL_TRACE` names; a file that cannot be opened is no trace, never an error.
-    pub(crate) fn from_environment() -> Self {
+    pub fn from_environment() -> Self {
         Self(std::env::var_os("KAPSEL_TRACE").and_then(|path| {
             let mut options = OpenOptions::new();
             options.append(true).create(true).mode(0o600).custom_flags(libc::O_CLOEXEC).open(path).ok()
@@ -20,7 +20,7 @@ impl Trace {
     }
 
     /// The end of a phase; the clock is CLOCK_MONOTONIC, which every process of the machine shares.
-    pub(crate) fn mark(&self, phase: &str) {
+    pub fn mark(&self, phase: &str) {
         let Some(mut file) = self.0.as_ref() else { return };
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `now` is a valid timespec for the kernel to fill.

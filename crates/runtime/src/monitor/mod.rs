@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
-use kapsel_sandbox::seal;
+use kapsel_sandbox::{Trace, seal};
 use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
@@ -48,7 +48,6 @@ use self::wire::{Event, Exit, Failure, line};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
-use crate::trace::Trace;
 use crate::{document, rootless};
 
 /// Connections at a time; more are turned away.
@@ -97,13 +96,14 @@ struct Monitor {
 
 /// `kapsel-runtime monitor`.
 pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
-    let mut trace = Trace::from_environment();
-    trace.mark("monitor");
+    Trace::from_environment().mark("monitor");
     let rootless = rootless::enter()?;
     // The containers that it starts must not be able to write this executable (CVE-2019-5736).
     seal()?;
-    trace.mark("sealed");
     let Inherited { launch, lock, client } = setup::inherited()?;
+    // Only now: a descriptor opened before has been closed.
+    let trace = Trace::from_environment();
+    trace.mark("sealed");
     let mut client = Some(client);
     let parsed = document::read(launch).and_then(|json| Launch::parse(&json));
     trace.mark("parsed");
