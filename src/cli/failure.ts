@@ -1,6 +1,8 @@
 // Errors that carry an exit code: what the command line itself has to complain about.
 // Errors of the engine have their own classes; main.ts gives both their line on stderr.
 
+import { plain } from '../ui/plain.ts';
+
 /** An error with the exit code it ends the process with. */
 export class Failure extends Error {
   readonly exitCode: number;
@@ -23,7 +25,7 @@ export class UsageError extends Failure {
 /** What was thrown, in one line, with what to do about it where that is known. */
 export function describe(error: unknown): string {
   const hint = error instanceof Error && 'hint' in error && typeof error.hint === 'string' ? `: ${error.hint}` : '';
-  return messageOf(error).replaceAll(/\s*\n\s*/g, ' ') + hint;
+  return plain(messageOf(error).replaceAll(/\s*\n\s*/g, ' ') + hint);
 }
 
 /** Its message alone. */

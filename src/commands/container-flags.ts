@@ -9,6 +9,7 @@ import { pair } from '../cli/values/pair.ts';
 import { securityOptions } from '../cli/values/security.ts';
 import type { CreateOptions } from '../engine/containers/options.ts';
 import { say } from '../ui/output.ts';
+import { plain } from '../ui/plain.ts';
 
 export const containerFlags = {
   attach: { value: item, short: 'a', multiple: true, description: 'Attach to STDIN, STDOUT or STDERR' },
@@ -138,7 +139,7 @@ export function createOptions(flags: FlagValues<typeof containerFlags>, command:
 
 /** Given to the engine as `onWarning`. */
 export function warn(message: string): void {
-  say(`WARNING: ${message}`);
+  say(`WARNING: ${plain(message)}`);
 }
 
 /** A host path beginning with a dot is relative to where the user stands, which only the face knows. */

@@ -6,6 +6,7 @@ import type { Engine } from '../engine/engine.ts';
 import { NotFoundError } from '../engine/errors.ts';
 import { renderFormat } from '../ui/listing.ts';
 import { print, printLine } from '../ui/output.ts';
+import { plainJson } from '../ui/plain.ts';
 import { each } from './each.ts';
 
 const kinds = ['container', 'image', 'volume'] as const;
@@ -33,8 +34,8 @@ export const inspect = defineCommand({
     const code = await each(args, async (name) => {
       found.push(await find(engine, name, wanted));
     });
-    if (flags.format === undefined) printLine(JSON.stringify(found, null, 4));
-    else if (flags.format === 'json') for (const object of found) printLine(JSON.stringify(object));
+    if (flags.format === undefined) printLine(plainJson(found, 4));
+    else if (flags.format === 'json') for (const object of found) printLine(plainJson(object));
     else for (const object of found) print(`${renderFormat(flags.format, object)}\n`);
     return code;
   },

@@ -5,6 +5,7 @@ import { filter, filters } from '../cli/values/filter.ts';
 import type { ContainerSummary } from '../engine/containers/options.ts';
 import { printListing } from '../ui/listing.ts';
 import { printLine } from '../ui/output.ts';
+import { quote } from '../ui/plain.ts';
 import { ago, ellipsis, humanDuration, longTime } from '../ui/units.ts';
 
 const columns = [
@@ -64,7 +65,8 @@ export const ps = defineCommand({
 
 /** The fields Docker gives to templates. */
 export function row(container: ContainerSummary, full: boolean, now = Date.now()) {
-  const command = `"${full ? container.command.join(' ') : ellipsis(container.command.join(' '), 20)}"`;
+  const words = container.command.join(' ');
+  const command = quote(full ? words : ellipsis(words, 20));
   const { labels } = container;
   return {
     ID: full ? container.id : container.id.slice(0, 12),

@@ -1,6 +1,7 @@
 // The listing commands' one way to print rows: a table, ids only, JSON lines, or a template of the user's.
 import { Failure, messageOf } from '../cli/failure.ts';
 import { print } from './output.ts';
+import { plainJson } from './plain.ts';
 import { table } from './table.ts';
 import { compileTemplate, unescapeFormat } from './template.ts';
 
@@ -21,7 +22,7 @@ export interface Listing {
 
 export function printListing({ columns, headers = {}, rows, format = 'table' }: Listing): void {
   if (format === 'json') {
-    for (const row of rows) print(`${JSON.stringify(row)}\n`);
+    for (const row of rows) print(`${plainJson(row)}\n`);
     return;
   }
   if (format === '' || format === 'table') {

@@ -1,11 +1,12 @@
 // Borderless tables, aligned as Go's tabwriter aligns Docker's: columns at least ten wide, three spaces between.
-import { stripVTControlCharacters } from 'node:util';
+import { plain } from './plain.ts';
 
 const least = 10;
 const gap = 3;
 
 /** Lines of cells, the header first; the last cell of a line is not padded. */
-export function table(rows: readonly (readonly string[])[]): string {
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map(plain));
   const widths: number[] = [];
   for (const row of rows) {
     for (const [column, cell] of row.slice(0, -1).entries()) {
@@ -24,7 +25,7 @@ export function table(rows: readonly (readonly string[])[]): string {
 
 function width(cell: string): number {
   let columns = 0;
-  for (const character of cell.includes('\u001b') ? stripVTControlCharacters(cell) : cell) {
+  for (const character of cell) {
     columns += isWide(character.codePointAt(0)!) ? 2 : 1;
   }
   return columns;

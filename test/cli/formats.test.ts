@@ -4,9 +4,11 @@ import * as assert from 'uvu/assert';
 import { matches } from '../../src/commands/images.ts';
 import { type MachineFacts, warnings } from '../../src/commands/info.ts';
 import { answers, sideBySide } from '../../src/commands/demo.ts';
+import { describe } from '../../src/cli/failure.ts';
 import { row } from '../../src/commands/ps.ts';
 import type { ContainerSummary } from '../../src/engine/containers/options.ts';
 import { layerLine } from '../../src/ui/pull-display.ts';
+import { plainJson, quote } from '../../src/ui/plain.ts';
 import { table } from '../../src/ui/table.ts';
 import { compileTemplate, unescapeFormat } from '../../src/ui/template.ts';
 import { ago, binarySize, ellipsis, humanDuration, humanSize } from '../../src/ui/units.ts';
@@ -31,9 +33,22 @@ t('a table is aligned as Docker’s', () => {
   );
 });
 
-t('wide characters and colours take the columns they take', () => {
+t('wide characters take the columns they take', () => {
   assert.is(table([['名前', 'x']]), '名前      x\n');
-  assert.is(table([['\u001b[31mred\u001b[0m', 'x']]), '\u001b[31mred\u001b[0m       x\n');
+});
+
+t('what an image chose cannot command the terminal', () => {
+  const hostile = '\u001b]0;owned\u0007\u009b31m\u202e';
+  assert.is(table([[hostile]]), '\\x1b]0;owned\\x07\\x9b31m\\u202e\n');
+  assert.is(quote('a"b\n\u001b\\'), '"a\\"b\\n\\x1b\\\\"');
+  const json = plainJson({ Label: hostile });
+  assert.not.match(json, /[\u0000-\u001f\u007f-\u009f\u202e]/);
+  assert.equal(JSON.parse(json), { Label: hostile });
+  assert.is(
+    describe(new Error(`registry says: ${hostile}\nand more`)),
+    'registry says: \\x1b]0;owned\\x07\\x9b31m\\u202e and more',
+  );
+  assert.is(row({ ...container, command: ['sh', hostile] }, true).Command, '"sh \\x1b]0;owned\\x07\\x9b31m\\u202e"');
 });
 
 t('sizes', () => {
