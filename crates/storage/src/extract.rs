@@ -5,10 +5,10 @@
 //! followed, and no decision rests on comparing strings: what an attacker's symlink points to stays inside.
 
 mod attributes;
+mod directories;
 mod marks;
 mod paths;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -24,11 +24,15 @@ use crate::error::{Error, Result};
 use crate::remove::remove_at;
 use crate::tar::{Entry, Kind, PATH_MAX, Time, shown};
 use crate::unpack::{self, Options};
+use directories::{Directories, Finish};
 use marks::Mark;
 use paths::{Paths, Place};
 
 /// How much is written between two looks at the free space.
 const SPACE_STEP: u64 = 4 << 20;
+
+/// What is left free for others, or a 64th of a small disk: a full disk stops more than the unpacker.
+const SPACE_LEFT: u64 = 64 << 20;
 
 /// Makes one tree.
 pub struct Extractor {
@@ -36,9 +40,7 @@ pub struct Extractor {
     paths: Paths,
     layer: bool,
     rootless: bool,
-    /// Directories get their modes and times last: making things in them needs the one and spoils the other.
-    /// Sorted by path, so that backwards comes the child before the parent.
-    directories: BTreeMap<Vec<u8>, Finish>,
+    directories: Directories,
     open: Option<OpenFile>,
     /// Bytes until the free space is looked at again.
     space: u64,
@@ -48,13 +50,6 @@ struct OpenFile {
     file: File,
     entry: Box<Entry>,
     written: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Finish {
-    mode: u32,
-    mtime: Time,
-    atime: Time,
 }
 
 impl Extractor {
@@ -72,10 +67,10 @@ impl Extractor {
         let root = nix::fcntl::open(into, flags, Mode::empty()).map_err(|errno| refused(errno.into()))?;
         let root = Rc::new(root);
         let layer = options.mode == unpack::Mode::Layer;
-        let mut directories = BTreeMap::new();
+        let mut directories = Directories::default();
         if layer {
             // Where the tar does not speak of its root.
-            directories.insert(Vec::new(), Finish::implied());
+            directories.remember(Vec::new(), Finish::implied())?;
         }
         Ok(Extractor {
             paths: Paths::new(root.clone(), !layer),
@@ -152,20 +147,8 @@ impl Extractor {
     }
 
     /// Gives the directories their modes and times.
-    pub fn finish(mut self) -> Result<()> {
-        for (path, finish) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let directory = match self.paths.directory(&path) {
-                Ok(directory) => directory,
-                // Something else took its name since, over a symlink in its path: then it has nothing to keep.
-                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => continue,
-                Err(errno) => return Err(named("finish", &path, errno)),
-            };
-            attributes::chmod(directory.as_fd(), finish.mode)
-                .map_err(|errno| named("set the mode of", &path, errno))?;
-            attributes::times(directory.as_fd(), finish.mtime, finish.atime)
-                .map_err(|errno| named("set the times of", &path, errno))?;
-        }
-        Ok(())
+    pub fn finish(self) -> Result<()> {
+        self.directories.finish(&self.paths)
     }
 
     /// Where an entry goes: the directory it is in, made if need be, and its name there.
@@ -211,7 +194,7 @@ impl Extractor {
                         marks::set_opaque(directory.as_fd(), &path, self.rootless)?;
                     }
                     if self.layer {
-                        self.directories.insert(path, Finish::implied());
+                        self.directories.remember(path, Finish::implied())?;
                     }
                     directory
                 }
@@ -270,8 +253,7 @@ impl Extractor {
         let remembered = attributes::own_fd(directory, entry, self.rootless)?;
         attributes::xattrs(directory, entry, remembered, self.rootless)?;
         let atime = entry.atime.unwrap_or(entry.mtime);
-        self.directories.insert(path, Finish { mode: entry.mode, mtime: entry.mtime, atime });
-        Ok(())
+        self.directories.remember(path, Finish { mode: entry.mode, mtime: entry.mtime, atime })
     }
 
     fn hard_link(&mut self, place: &Place, entry: &Entry) -> Result<()> {
@@ -382,7 +364,7 @@ impl Extractor {
             Ok(()) => {}
             Err(Errno::EISDIR) => {
                 remove_at(at, place.name())?;
-                self.directories.retain(|path, _| !paths::within(path, &place.path));
+                self.directories.forget(&place.path);
             }
             Err(errno) => return Err(failed("replace", entry, &errno.into())),
         }
@@ -399,24 +381,19 @@ impl Extractor {
         }
         let disk =
             fstatvfs(&self.root).map_err(|errno| failed("find the disk space for", entry, &errno.into()))?;
-        let free = disk.blocks_available() as u64 * disk.fragment_size() as u64;
+        let unit = disk.fragment_size() as u64;
+        let free = (disk.blocks_available() as u64 * unit)
+            .saturating_sub(SPACE_LEFT.min(disk.blocks() as u64 * unit / 64));
         // File systems without blocks of their own say 0 of 0.
         if entry.stored > free && disk.blocks() > 0 {
             let (name, size) = (shown(&entry.path), entry.stored);
             let text = format!(
-                "no room for entry {name}: it has {size} bytes, the disk {free}; free some disk space and try again"
+                "no room for entry {name}: it has {size} bytes, the disk {free} to spare; free some disk space and try again"
             );
             return Err(Error { code: "DISK_FULL", message: text, errno: Some(libc::ENOSPC) });
         }
         self.space = SPACE_STEP;
         Ok(())
-    }
-}
-
-impl Finish {
-    /// What a directory gets that no entry describes. The time is fixed: the same tar gives the same tree.
-    fn implied() -> Self {
-        Finish { mode: 0o755, mtime: Time::default(), atime: Time::default() }
     }
 }
 

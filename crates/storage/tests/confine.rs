@@ -134,7 +134,8 @@ fn in_a_user_namespace_of_many_ids_owners_are_real() {
     std::fs::copy(unpacker(), &copy).unwrap();
     let mut words = map.to_vec();
     words.extend([copy.to_str().unwrap(), "--rootless", top.path().to_str().unwrap()]);
-    let mut child = Command::new(words[0]).args(&words[1..]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new(words[0]).args(&words[1..]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(&tar(&bytes)).unwrap();
     assert!(child.wait().unwrap().success());
     let all = facts(top.path());
@@ -219,7 +220,8 @@ fn capabilities_that_unpacking_does_not_need_are_gone() {
     }
     // A thread of its own process's main: /proc shows what the program itself would see.
     let top = tempfile::tempdir().unwrap();
-    let mut child = Command::new(unpacker()).arg(top.path()).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new(unpacker()).arg(top.path()).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
     let field = |name: &str| {
         let text = std::fs::read_to_string(&status).unwrap();

@@ -343,3 +343,74 @@ fn a_file_larger_than_the_disk_is_refused_before_it_is_written() {
     assert!(error.message.contains("'small'") && error.message.contains("549755813888"), "{error}");
     assert_eq!(facts(directory.path()).len(), 1);
 }
+
+#[test]
+fn a_disk_that_fills_up_is_told_with_the_entry() {
+    if !root() {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let (archive, mounted) = (top.path().join("archive"), top.path().join("mounted"));
+    std::fs::create_dir(&mounted).unwrap();
+    // A small disk, in a mount namespace of its own. The second one runs out of inodes, which no look at the space tells.
+    let large = tar(&[file("first", "1"), file("second", &"x".repeat(2 << 20))]);
+    let many: Vec<Made> = (0..100).map(|i| file(&format!("file-{i}"), "")).collect();
+    for (size, bytes, named) in [("size=1m", large, "'second'"), ("nr_inodes=50", tar(&many), "'file-4")] {
+        std::fs::write(&archive, bytes).unwrap();
+        let script = format!("mount -t tmpfs -o {size} none \"$1\" && \"$2\" --free \"$1\" < \"$3\"");
+        let output = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script, "sh"])
+            .args([&mounted, &unpacker(), &archive])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            text.starts_with("DISK_FULL ") && text.contains(named) && text.contains("free some"),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1);
+    }
+}
+
+#[test]
+fn overlayfs_understands_the_marks_of_root_and_of_users() {
+    if !root() {
+        return;
+    }
+    let lower =
+        tar(&[file("gone", ""), file("kept", ""), file("d/old", ""), file("e/old", ""), file("f/old", "")]);
+    let upper = tar(&[
+        file(".wh.gone", ""),
+        file("d/new", ""),
+        file("d/.wh..wh..opq", ""),
+        file("e/.wh.old", ""),
+        file("e/new", ""),
+        // Removed, and made anew: nothing of the old one shows.
+        file(".wh.f", ""),
+        file("f/new", ""),
+    ]);
+    for (rootless, namespaces, flags) in
+        [(false, &["--mount"][..], ""), (true, &["--user", "--map-root-user", "--mount"], ",userxattr")]
+    {
+        let top = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("lower", &lower), ("upper", &upper)] {
+            let into = top.path().join(name);
+            std::fs::create_dir(&into).unwrap();
+            unpack_bytes(bytes.clone(), &Options { rootless, ..options(&into) }).unwrap();
+        }
+        std::fs::create_dir(top.path().join("merged")).unwrap();
+        let script = format!(
+            "cd \"$1\" && mount -t overlay -o lowerdir=upper:lower{flags} none merged && cd merged && find . -type f"
+        );
+        let output = std::process::Command::new("unshare")
+            .args(namespaces)
+            .args(["sh", "-c", &script, "sh"])
+            .arg(top.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut found: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+        found.sort();
+        assert_eq!(found, ["./d/new", "./e/new", "./f/new", "./kept"], "rootless: {rootless}");
+    }
+}

@@ -120,14 +120,14 @@ fn modes_of_000_do_not_protect_an_owners_directory() {
         let test = std::env::current_exe().unwrap();
         let copy = top.path().join("test");
         std::fs::copy(test, &copy).unwrap();
-        let status = std::process::Command::new("setpriv")
+        let output = std::process::Command::new("setpriv")
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
             .arg(&copy)
             .args(["--exact", "remove_what_the_environment_names"])
             .env("KAPSEL_REMOVE", &tree)
-            .status()
+            .output()
             .unwrap();
-        assert!(status.success());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     } else {
         remove_tree(&tree).unwrap();
     }
