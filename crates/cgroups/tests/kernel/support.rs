@@ -81,20 +81,20 @@ impl Shell {
         Self(pid as i32)
     }
 
-    /// The wait status.
+    /// The wait status, once it has ended.
     pub fn wait(self) -> i32 {
         let mut status = 0;
         // SAFETY: the status is a live integer, the process a child of ours.
-        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
+        eventually("it ends", || unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG) } == self.0);
         status
     }
 }
 
 /// Waits until something holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within ten seconds");
+        assert!(Instant::now() < deadline, "{what}: not within thirty seconds");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
