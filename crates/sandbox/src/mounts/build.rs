@@ -12,10 +12,10 @@ use super::{Filesystem, Operation, What, cgroup::Cgroups, options::Options};
 use crate::{
     Error,
     error::{At, Stage},
-    namespaces::{Maps, Namespaces, in_first_user_namespace},
+    namespaces::{Maps, Namespaces},
     spec::{Config, Mount},
     sys::mount::{Attributes, clone_tree, map_ids, set_attributes},
-    userns::{KnownIds, holder},
+    userns::holder,
 };
 
 /// What the list depends on beside the mounts.
@@ -33,10 +33,10 @@ pub(crate) struct Builder<'a> {
 impl Builder<'_> {
     /// The operations, in the document's order.
     pub(crate) fn build(&self, config: &Config) -> Result<Vec<Operation>, Error> {
-        config.mounts.iter().filter_map(|mount| self.operation(mount).transpose()).collect()
+        config.mounts.iter().map(|mount| self.operation(mount)).collect()
     }
 
-    fn operation(&self, mount: &Mount) -> Result<Option<Operation>, Error> {
+    fn operation(&self, mount: &Mount) -> Result<Operation, Error> {
         let destination = clean(&mount.destination);
         if !mount.destination.is_absolute() || destination == Path::new("/") {
             let path = mount.destination.display();
@@ -54,7 +54,7 @@ impl Builder<'_> {
         let plain =
             destination == Path::new("/dev") || matches!(kind, "proc" | "sysfs" | "cgroup" | "cgroup2");
         let operation =
-            |what, own| Ok(Some(Operation { destination: destination.clone(), what, plain, own, copy_up }));
+            |what, own| Ok(Operation { destination: destination.clone(), what, plain, own, copy_up });
 
         if let Some(recursive) = options.bind {
             let source = mount.source.as_deref().unwrap_or_default();
@@ -64,14 +64,6 @@ impl Builder<'_> {
         }
         if matches!(kind, "cgroup" | "cgroup2") {
             return operation(self.cgroups(&options)?, Attributes::default());
-        }
-        if let Some(host) = self.only_the_hosts(kind).map(Path::new) {
-            // Where the host has none mounted, sharing its namespace means having none.
-            if !host.exists() {
-                return Ok(None);
-            }
-            let tree = bind(host, true, &everywhere(&options))?;
-            return operation(What::Tree(tree), Attributes::default());
         }
         let filesystem = self.filesystem(kind, mount, &options)?;
         let propagation = options.either().propagation;
@@ -92,39 +84,15 @@ impl Builder<'_> {
         bind(Path::new("/sys/fs/cgroup"), true, &Options { below, ..Options::default() }).map(What::Tree)
     }
 
-    /// The host's own mount that must stand in: a user namespace may only mount the /proc, /sys and message queues of a
-    /// PID, network and IPC namespace that belongs to it.
-    fn only_the_hosts(&self, kind: &str) -> Option<&'static str> {
-        let ours = self.namespaces.is_separate(libc::CLONE_NEWUSER);
-        let of_host = |flag| {
-            if ours {
-                !self.namespaces.is_new(flag)
-            } else {
-                !self.namespaces.is_separate(flag) && !in_first_user_namespace()
-            }
-        };
-        match kind {
-            "proc" if of_host(libc::CLONE_NEWPID) => Some("/proc"),
-            "sysfs" if of_host(libc::CLONE_NEWNET) => Some("/sys"),
-            "mqueue" if of_host(libc::CLONE_NEWIPC) => Some("/dev/mqueue"),
-            _ => None,
-        }
-    }
-
     fn filesystem(&self, kind: &str, mount: &Mount, options: &Options) -> Result<Filesystem, Error> {
         let text =
             |word: &str| CString::new(word).map_err(|_| Error::config("mounts: a word contains a zero byte"));
-        let known = if kind == "devpts" { KnownIds::of_groups(self.namespaces) } else { KnownIds::All };
         let mut settings = vec![(text("source")?, Some(text(mount.source.as_deref().unwrap_or(kind))?))];
         for word in &options.data {
             let (key, value) = match word.split_once('=') {
                 Some((key, value)) => (key, Some(value)),
                 None => (word.as_str(), None),
             };
-            // The terminal group does not exist with a single id: terminals belong to their user's group then.
-            if key == "gid" && value.and_then(|v| v.parse().ok()).is_some_and(|gid| !known.contain(gid)) {
-                continue;
-            }
             settings.push((text(key)?, value.map(text).transpose()?));
         }
         if let Some(label) = self.label.filter(|label| !label.is_empty())
@@ -187,11 +155,6 @@ fn bind(source: &Path, recursive: bool, options: &Options) -> Result<OwnedFd, Er
         }
     }
     Ok(tree)
-}
-
-fn everywhere(options: &Options) -> Options {
-    let below = Attributes { set: options.either().set, ..Attributes::default() };
-    Options { below, ..Options::default() }
 }
 
 /// The path without "." and "..", as the specification means destinations.

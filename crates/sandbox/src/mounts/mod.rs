@@ -25,8 +25,9 @@ use crate::{
     Error,
     copy_up::copy_up,
     error::{At, Stage},
+    namespaces::in_first_user_namespace,
     resolve::{Kind, Root, is_on, kind_of},
-    sys::mount::{Attributes, Context, attach, set_attributes},
+    sys::mount::{Attributes, Context, attach, clone_tree, set_attributes},
 };
 
 /// One mount.
@@ -51,6 +52,8 @@ enum What {
     Filesystem(Filesystem),
     /// The cgroup hierarchies that this machine has.
     Cgroups(cgroup::Cgroups),
+    /// What neither the container nor the host has.
+    Nothing,
 }
 
 /// A file system to be made.
@@ -73,20 +76,53 @@ impl Filesystem {
         }
         context.mount(self.attributes)
     }
+
+    /// A user namespace may only mount the /proc, /sys and message queues of a PID, network and IPC namespace that belongs
+    /// to it. With somebody else's, the host's own mount stands in; where the host has none, there is none.
+    fn borrow_from_host(&self) -> nix::Result<What> {
+        let host = match self.kind.to_bytes() {
+            _ if in_first_user_namespace() => return Err(Errno::EPERM),
+            b"proc" => c"/proc",
+            b"sysfs" => c"/sys",
+            b"mqueue" => c"/dev/mqueue",
+            _ => return Err(Errno::EPERM),
+        };
+        let tree = match clone_tree(None, host, true) {
+            Err(Errno::ENOENT) => return Ok(What::Nothing),
+            other => other?,
+        };
+        let attributes = Attributes { set: self.attributes, clear: 0, propagation: libc::MS_PRIVATE };
+        set_attributes(&tree, true, attributes)?;
+        Ok(What::Tree(tree))
+    }
+
+    /// Where few ids are mapped there is no terminal group, and a devpts that names it is refused: terminals belong to
+    /// their user's group then.
+    fn forget_group(&mut self) -> bool {
+        let before = self.settings.len();
+        if self.kind.as_c_str() == c"devpts" && !in_first_user_namespace() {
+            self.settings.retain(|(key, _)| key.as_c_str() != c"gid");
+        }
+        self.settings.len() < before
+    }
 }
 
 impl Operation {
     /// Makes the file system, not attached anywhere.
     pub(crate) fn create(&mut self) -> Result<(), Error> {
         match &mut self.what {
-            What::Tree(_) => {}
+            What::Tree(_) | What::Nothing => {}
             What::Cgroups(cgroups) => cgroups.create()?,
             What::Filesystem(filesystem) => {
-                let tree = filesystem.create().at(Stage::Mount, || {
+                let made = match filesystem.create() {
+                    Err(Errno::EINVAL) if filesystem.forget_group() => filesystem.create().map(What::Tree),
+                    Err(Errno::EPERM) => filesystem.borrow_from_host(),
+                    other => other.map(What::Tree),
+                };
+                self.what = made.at(Stage::Mount, || {
                     let kind = filesystem.kind.to_string_lossy();
                     format!("cannot mount a {kind} on {}", self.destination.display())
                 })?;
-                self.what = What::Tree(tree);
             }
         }
         Ok(())
@@ -98,6 +134,7 @@ impl Operation {
         let tree = match &self.what {
             What::Tree(tree) => tree,
             What::Cgroups(cgroups) => return cgroups.attach(root, &self.destination),
+            What::Nothing => return Ok(()),
             What::Filesystem(_) => unreachable!("create comes before attach"),
         };
         let kind = kind_of(tree).at(Stage::Mount, what)?;

@@ -10,8 +10,7 @@ use nix::{sys::wait::waitpid, unistd::Pid};
 use crate::{
     Error, channel,
     error::{At, Stage},
-    namespaces::{Maps, Namespaces, in_first_user_namespace},
-    spec::IdMapping,
+    namespaces::Maps,
     sys::process::{Cloned, clone},
 };
 
@@ -53,58 +52,5 @@ pub(crate) fn holder(maps: &Maps) -> Result<OwnedFd, Error> {
             waitpid(Pid::from_raw(pid), None).at(Stage::Namespace, || "cannot wait for a child")?;
             held.map(OwnedFd::from)
         }
-    }
-}
-
-/// Which group ids the container knows: a file system that is to belong to an unknown one cannot be mounted.
-pub(crate) enum KnownIds {
-    /// All.
-    All,
-    /// Those of these maps.
-    Mapped(Vec<IdMapping>),
-}
-
-impl KnownIds {
-    /// The group ids of a container in these namespaces.
-    pub(crate) fn of_groups(namespaces: &Namespaces) -> Self {
-        if let Some(maps) = &namespaces.maps {
-            return Self::Mapped(maps.gids.clone());
-        }
-        if in_first_user_namespace() {
-            return Self::All;
-        }
-        Self::Mapped(parse(&fs::read_to_string("/proc/self/gid_map").unwrap_or_default()))
-    }
-
-    /// Whether `id` is one of them.
-    pub(crate) fn contain(&self, id: u32) -> bool {
-        match self {
-            Self::All => true,
-            Self::Mapped(maps) => {
-                maps.iter().any(|m| id.checked_sub(m.container_id).is_some_and(|n| n < m.size))
-            }
-        }
-    }
-}
-
-fn parse(text: &str) -> Vec<IdMapping> {
-    text.lines()
-        .filter_map(|line| {
-            let mut numbers = line.split_whitespace().map(|word| word.parse().ok());
-            let mut next = || numbers.next()?;
-            Some(IdMapping { container_id: next()?, host_id: next()?, size: next()? })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_known_if_a_map_holds_it() {
-        let ids = KnownIds::Mapped(parse("         0      65534          1\n         5      100       10\n"));
-        assert!(ids.contain(0) && ids.contain(5) && ids.contain(14));
-        assert!(!ids.contain(1) && !ids.contain(15));
     }
 }
