@@ -26,7 +26,7 @@ impl Failure {
             Errno::EMFILE | Errno::ENFILE => "DESCRIPTORS_EXHAUSTED",
             _ => "SYSTEM_CALL_FAILED",
         };
-        Self { code, message: format!("{doing}: {}", errno.desc()), hint: None, errno: errno as i32 }
+        Self { code, message: format!("cannot {doing}: {}", errno.desc()), hint: None, errno: errno as i32 }
     }
 }
 

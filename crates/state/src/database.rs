@@ -118,10 +118,7 @@ fn connect(path: &Path) -> Result<Connection> {
     // NO_MUTEX: a connection is used by one thread at a time, which Rust's types see to.
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| {
-        let error = Error::from(error);
-        Error { message: format!("{}: {}", path.display(), error.message), ..error }
-    })?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| unopened(path, error))?;
     connection.busy_handler(Some(wait_for_turn))?;
     // A short-lived command must not pay for moving the log when it happens to be the last one out.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -129,6 +126,17 @@ fn connect(path: &Path) -> Result<Connection> {
         "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; PRAGMA cache_size = -512"
     ))?;
     Ok(connection)
+}
+
+/// SQLite says that it cannot open a file, not why.
+fn unopened(path: &Path, error: rusqlite::Error) -> Error {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Err(reason) => {
+            let error = Error::system(&format!("open the database {}", path.display()), &reason);
+            if error.code == "DISK_FULL" { error } else { Error { code: "DATABASE_UNREADABLE", ..error } }
+        }
+        Ok(_) => error.into(),
+    }
 }
 
 /// SQLite's own handler sleeps up to 100 ms at a time, which starves someone when sixty-four write at once. A

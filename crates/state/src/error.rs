@@ -34,10 +34,12 @@ impl Error {
     pub(crate) fn system(doing: &str, error: &std::io::Error) -> Self {
         let errno = error.raw_os_error().unwrap_or(0);
         let code = if matches!(errno, libc::ENOSPC | libc::EDQUOT) { "DISK_FULL" } else { "STORAGE_FAILED" };
-        Self { code, message: format!("{doing}: {error}"), hint: None, errno }
+        let reason = error.to_string();
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        Self { code, message: format!("cannot {doing}: {reason}"), hint: None, errno }
     }
 
-    /// The system's errno is the connection's to tell, see `Database::explain`.
+    /// The errno is the connection's to tell, see `Database::with_errno`.
     pub(crate) fn is_io(&self) -> bool {
         self.code == "DATABASE_FAILED"
     }

@@ -208,7 +208,13 @@ fn what_is_no_database_and_what_is_too_new_are_told_apart() {
     )
     .unwrap();
     assert_eq!(code(Database::open(&path)), "DATABASE_CORRUPT");
-    assert_eq!(code(Database::open(&root.path().join("missing/kapsel.db"))), "DATABASE_UNREADABLE");
+    let missing = Database::open(&root.path().join("missing/kapsel.db")).unwrap_err();
+    assert_eq!((missing.code, missing.errno), ("DATABASE_UNREADABLE", libc::ENOENT));
+    let path = root.path().join("missing/kapsel.db");
+    assert_eq!(
+        missing.message,
+        format!("cannot open the database {}: No such file or directory", path.display())
+    );
     let newer = root.path().join("newer.db");
     rusqlite::Connection::open(&newer).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
     assert_eq!(code(Database::open(&newer)), "DATABASE_TOO_NEW");
