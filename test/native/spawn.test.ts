@@ -213,25 +213,31 @@ t('the executable cannot be written to through a process that runs it, or ran it
   assert.is(hash(program), before);
 });
 
-t('nor by an ordinary user whose file it is', function () {
+t('nor by an ordinary user whose file it is', () => {
   if (process.getuid!() !== 0) return;
+  // That user may not see this repository, nor its Node: both are copied to where it may.
   const directory = mkdtempSync(join(tmpdir(), 'kapsel-test-user-'));
-  const script = `
-    const { attack } = await import(${JSON.stringify(new URL('attack.ts', import.meta.url).href)});
-    process.stdout.write(JSON.stringify(await attack(process.argv[1])));`;
   chmodSync(directory, 0o755);
+  const repository = new URL('../../', import.meta.url).pathname;
+  for (const path of ['package.json', 'npm', 'src/native.ts', 'src/native', 'src/engine/errors.ts']) {
+    cpSync(join(repository, path), join(directory, path), { recursive: true });
+  }
+  cpSync(join(repository, 'test/native/attack.ts'), join(directory, 'test/native/attack.ts'));
+  const node = join(directory, 'node');
+  copyFileSync(process.execPath, node);
   const program = join(directory, 'cat');
   copyFileSync('/bin/cat', program);
   chownSync(program, 65534, 65534);
   const before = hash(program);
-  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script, program], {
-    uid: 65534,
-    gid: 65534,
-    encoding: 'utf8',
-  });
-  assert.is(stdout, '["ETXTBSY","EPERM"]', stderr);
-  assert.is(hash(program), before);
+  const script = `
+    const { attack } = await import(${JSON.stringify(join(directory, 'test/native/attack.ts'))});
+    process.stdout.write(JSON.stringify(await attack(process.argv[1])));`;
+  const args = ['--input-type=module', '--eval', script, program];
+  const { stdout, stderr } = spawnSync(node, args, { cwd: directory, uid: 65534, gid: 65534, encoding: 'utf8' });
+  const after = hash(program);
   rmSync(directory, { recursive: true });
+  assert.is(stdout, '["ETXTBSY","EPERM"]', stderr);
+  assert.is(after, before);
 });
 
 t.run();
