@@ -9,6 +9,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  cpSync,
   fstatSync,
   mkdtempSync,
   openSync,
