@@ -1,6 +1,8 @@
 //! The verbs that answer at once, as the engine runs them.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -133,19 +135,27 @@ fn host_says_what_is_missing() {
 
 #[test]
 fn a_machine_that_forbids_user_namespaces_is_told_how_to_allow_them() {
-    // The limit is one of the user namespace that the process is in: set to none in one of our own.
+    // The limit is one of the user namespace that the process is in: set to none in one of our own. The outer shell waits
+    // for its ids, which it needs to have rights after the next execve.
     let directory = tempfile::tempdir().unwrap();
     let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --reuid 1000 --regid 1000 --clear-groups \"$@\"";
-    let output = Command::new("unshare")
-        .args(["--user", "--map-users=0,0,65536", "--map-groups=0,0,65536", "--setuid", "0", "--setgid", "0"])
-        .args(["sh", "-c", script, "sh"])
-        .arg(runtime().get_program())
-        .args(["unpack", "--into"])
-        .arg(directory.path())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let error = error(&output);
+    let mut command = Command::new("sh");
+    command.args(["-c", "read line; exec sh -c \"$@\"", "sh", script, "sh"]);
+    command.arg(runtime().get_program()).args(["unpack", "--into"]).arg(directory.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: the closure makes one system call.
+    unsafe {
+        command.pre_exec(|| match libc::unshare(libc::CLONE_NEWUSER) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let mut child = command.spawn().unwrap();
+    for map in ["uid_map", "gid_map"] {
+        fs::write(format!("/proc/{}/{map}", child.id()), "0 0 65536").unwrap();
+    }
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let error = error(&child.wait_with_output().unwrap());
     assert_eq!(error["code"], "USER_NAMESPACE_FORBIDDEN", "{error}");
     assert!(error["message"].as_str().unwrap().contains("sysctl -w user.max_user_namespaces="), "{error}");
 }

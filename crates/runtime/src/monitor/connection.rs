@@ -11,12 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use super::epoll::{self, Epoll, Token, Watched};
 use super::stdio::send;
 
-/// Longest line, in bytes.
-const LONGEST: usize = 64 * 1024;
-/// Longest exec request: its environment may be as large as execve(2) takes.
-const LONGEST_EXEC: usize = 1024 * 1024;
-/// How an exec request begins, as JSON.stringify writes it: what allows it to be longer.
-const EXEC: &[u8] = b"{\"request\":\"exec\"";
+/// Longest line, in bytes: an exec's environment may be large.
+const LONGEST: usize = 1024 * 1024;
 /// Bytes of unread events after which a client is taken for dead.
 const UNREAD: usize = 64 * 1024;
 /// Descriptors that one message may carry: stdin, stdout, stderr.
@@ -129,8 +125,7 @@ impl Connection {
             return Ok(Some(line));
         }
         self.scanned = self.received.len();
-        let longest = if self.received.starts_with(EXEC) { LONGEST_EXEC } else { LONGEST };
-        if self.received.len() > longest {
+        if self.received.len() > LONGEST {
             return Err(End::TooLong);
         }
         if self.received.is_empty() {

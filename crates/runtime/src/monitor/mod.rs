@@ -284,7 +284,7 @@ impl Monitor {
     fn end_client(&mut self, id: u32, end: End) {
         let why = match end {
             End::Closed => None,
-            End::TooLong => Some("a request may be 64 KiB long, an exec 1 MiB"),
+            End::TooLong => Some("a request may be 1 MiB long"),
             End::TooManyDescriptors => {
                 Some("a request carries at most three descriptors: stdin, stdout and stderr")
             }

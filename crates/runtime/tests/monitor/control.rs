@@ -77,6 +77,20 @@ fn exec_has_a_terminal_of_its_own_size() {
 }
 
 #[test]
+fn exec_takes_an_environment_of_half_a_megabyte() {
+    let container = sleeper();
+    let mut client = container.connect();
+    client.started();
+    let mut process = shell("echo ${#BIG_9}");
+    let value = "x".repeat(50_000);
+    process["env"] = (0..10).map(|number| format!("BIG_{number}={value}")).collect();
+    let streams = client.with_streams(json!({"request": "exec", "process": process}));
+    assert_eq!(client.end()["exitCode"], 0);
+    assert_eq!(streams.stdout.join().unwrap(), b"50000\n");
+    container.kill();
+}
+
+#[test]
 fn exec_failures_are_told_apart() {
     let container = sleeper();
     for (program, exit_code) in [("/bin/nothing", 127), ("/etc/passwd", 126)] {

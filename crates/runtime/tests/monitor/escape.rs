@@ -1,6 +1,8 @@
 //! CVE-2019-5736: from inside a container, the executable's own file on the host cannot be written.
 
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::chown;
 
 use serde_json::json;
 
@@ -19,7 +21,8 @@ const ATTACK: &str = r#"
 "#;
 
 fn attack(world: World, program: &str) {
-    let before = fs::read(executable()).unwrap();
+    let executable = world.executable.clone();
+    let before = fs::read(&executable).unwrap();
     let (mut container, streams) = world.start();
     container.client.started();
     let mut client = container.connect();
@@ -44,7 +47,7 @@ fn attack(world: World, program: &str) {
     drop(victim.stdin);
     let event = container.client.end();
     container.wait();
-    assert!(fs::read(executable()).unwrap() == before, "the executable has been overwritten");
+    assert!(fs::read(executable).unwrap() == before, "the executable has been overwritten");
     let stderr = String::from_utf8(streams.stderr.join().unwrap()).unwrap();
     assert_eq!(event["exitCode"], 5, "{stderr}");
     assert!(stderr.contains("Read-only file system"), "{stderr}");
@@ -69,6 +72,35 @@ fn pid_inside(pid: i32) -> i32 {
 #[test]
 fn executing_our_own_file_gives_no_way_to_write_it() {
     attack(with_ptrace(World::new(ATTACK)).with_libraries(), "/proc/self/exe");
+}
+
+#[test]
+fn nor_does_it_where_the_file_belongs_to_an_ordinary_user() {
+    let mut world = with_ptrace(World::new(ATTACK)).with_libraries();
+    world.uid = Some(54_321);
+    world.executable = world.path("kapsel-runtime");
+    fs::copy(executable(), &world.executable).unwrap();
+    chown(&world.executable, world.uid, world.uid).unwrap();
+    attack(world, "/proc/self/exe");
+}
+
+#[test]
+fn a_sealed_copy_in_memory_is_taken_as_it_is() {
+    let copy = memfd(&fs::read(executable()).unwrap());
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: no pointer is passed.
+    assert_eq!(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, seals) }, 0);
+    // A descriptor that could write keeps a file from being executed.
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    let reading = fs::File::open(path).unwrap();
+    drop(copy);
+    for uid in [None, Some(54_321)] {
+        let mut world = World::new("true");
+        world.uid = uid;
+        world.executable = format!("/proc/self/fd/{}", reading.as_raw_fd()).into();
+        let (_container, event, ..) = world.run();
+        assert_eq!(event["exitCode"], 0, "{event}");
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct World {
     pub cgroup: String,
     /// Who starts the monitor; root if absent.
     pub uid: Option<u32>,
+    /// The file that is started.
+    pub executable: PathBuf,
 }
 
 fn capabilities() -> Value {
@@ -88,7 +90,7 @@ impl World {
             "runDirectory": path("run"),
             "log": {"path": path("container/log"), "maxSize": 0, "maxFiles": 1},
         });
-        Self { directory, launch, cgroup, uid: None }
+        Self { directory, launch, cgroup, uid: None, executable: executable() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -149,11 +151,20 @@ impl World {
         assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }, 0);
         let document = memfd(&serde_json::to_vec(&self.launch).unwrap());
         if let Some(uid) = self.uid {
-            for name in ["", "lower", "container", "container/upper", "container/work", "run", "run/lock"] {
+            for name in [
+                "",
+                "lower",
+                "lower/tmp",
+                "container",
+                "container/upper",
+                "container/work",
+                "run",
+                "run/lock",
+            ] {
                 std::os::unix::fs::chown(self.path(name), Some(uid), Some(uid)).unwrap();
             }
         }
-        let mut command = Command::new(executable());
+        let mut command = Command::new(&self.executable);
         command.arg("monitor").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
@@ -213,7 +224,12 @@ pub fn spawn(command: &mut Command, fds: &[RawFd]) -> Child {
 /// A document on a descriptor.
 pub fn memfd(bytes: &[u8]) -> OwnedFd {
     // SAFETY: the name ends with a NUL byte; the result is a new descriptor of ours.
-    let mut file = unsafe { File::from_raw_fd(libc::memfd_create(c"document".as_ptr(), libc::MFD_CLOEXEC)) };
+    let mut file = unsafe {
+        File::from_raw_fd(libc::memfd_create(
+            c"document".as_ptr(),
+            libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING,
+        ))
+    };
     file.write_all(bytes).unwrap();
     file.into()
 }

@@ -54,14 +54,9 @@ fn garbage_is_answered_and_forgotten() {
 #[test]
 fn a_line_without_end_ends_the_connection() {
     let (container, memory) = victim();
-    for (head, longest) in [(&b"{"[..], 1 << 17), (b"{\"request\":\"exec\"", 1 << 21)] {
-        let mut socket = connect(&container);
-        let result = socket.write_all(head).and_then(|()| {
-            let chunk = [b' '; 4096];
-            (0..=longest / 4096 + 200).try_for_each(|_| socket.write_all(&chunk))
-        });
-        assert!(result.is_err());
-    }
+    let mut socket = connect(&container);
+    let chunk = [b' '; 4096];
+    assert!((0..1000).try_for_each(|_| socket.write_all(&chunk)).is_err());
     survives(container, &memory);
 }
 
