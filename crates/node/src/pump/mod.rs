@@ -49,8 +49,6 @@ pub struct PumpOptions {
     pub output: Option<RawFd>,
     /// This process's, 2 unless given.
     pub error_output: Option<RawFd>,
-    /// This process's, written by the monitor: when nobody reads it any more, that ends the pump.
-    pub watched: Option<RawFd>,
 }
 
 /// Resolves with every line there was, the last one last.
@@ -75,7 +73,6 @@ struct Pump {
     lines: Lines,
     input: Option<Relay>,
     outputs: Vec<Relay>,
-    watched: Option<OwnedFd>,
 }
 
 impl Pump {
@@ -99,8 +96,7 @@ impl Pump {
                 outputs.push(Relay::output(source, duplicate(sink)?).map_err(failed)?);
             }
         }
-        let watched = options.watched.map(duplicate).transpose()?;
-        Ok(Self { connection, lines: Lines::default(), input, outputs, watched })
+        Ok(Self { connection, lines: Lines::default(), input, outputs })
     }
 
     /// Returns the last event's line.
@@ -127,9 +123,6 @@ impl Pump {
             }
             if ready.connection {
                 last = self.listen(tell)?.or(last);
-            }
-            if ready.watched_closed && last.is_none() {
-                return Ok(event("closed"));
             }
             if ready.input_closed {
                 self.input = None;
@@ -177,10 +170,8 @@ impl Pump {
         let connection = self.connection.iter().map(|fd| (fd.as_fd(), PollFlags::POLLIN));
         // A program that closes its stdin, or ends, shows as an error on the pipe, also while nothing is typed.
         let input = self.input.iter().flat_map(|relay| [relay.wants(), (relay.sink(), PollFlags::empty())]);
-        // Of what the monitor writes, only the error is asked for: that the last reader has gone.
-        let watched = self.watched.iter().map(|fd| (fd.as_fd(), PollFlags::empty()));
         let outputs = self.outputs.iter().map(Relay::wants);
-        let wanted = connection.chain(input).chain(watched).chain(outputs);
+        let wanted = connection.chain(input).chain(outputs);
         let mut fds: Vec<_> = wanted.map(|(fd, flags)| PollFd::new(fd, flags)).collect();
         loop {
             match poll(&mut fds, timeout) {
@@ -195,7 +186,6 @@ impl Pump {
             connection: next(self.connection.is_some()),
             input: next(self.input.is_some()),
             input_closed: next(self.input.is_some()),
-            watched_closed: next(self.watched.is_some()),
             outputs: happened.collect(),
         })
     }
@@ -206,7 +196,6 @@ struct Ready {
     connection: bool,
     input: bool,
     input_closed: bool,
-    watched_closed: bool,
     outputs: Vec<bool>,
 }
 
