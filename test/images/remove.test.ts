@@ -137,4 +137,18 @@ t('a name may go while a container uses the image by another', async () => {
   assert.equal(await store.images.remove('example.com/mine:1'), [{ untagged: 'example.com/mine:1' }]);
 });
 
+t('images of one layer made and removed at once: whoever comes last finds all of it or none', async () => {
+  const tar = `${scratch.path}/files.tar`;
+  await store.images.remove('debian:12');
+  const round = async (name: string) => {
+    for (let turn = 0; turn < 8; turn++) {
+      const made = await store.images.import(tar, { reference: name, changes: [`LABEL of=${name}-${turn}`] });
+      assert.is(store.images.resolve(made)?.layers.length, 1);
+      await store.images.remove(name);
+    }
+  };
+  await Promise.all(['a', 'b', 'c', 'd'].map(round));
+  assert.equal(store.contents(), []);
+});
+
 t.run();

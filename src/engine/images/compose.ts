@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { sha256 } from '../../registry/manifest.ts';
 import { type ImageConfig, mediaTypes, type Platform } from '../../registry/oci.ts';
+import type { LayerRow } from '../../native.ts';
 import type { Layers } from './layers.ts';
 import type { Unpacked, UnpackOptions } from './worker.ts';
 
@@ -13,7 +14,7 @@ export interface Composed {
   configBytes: Buffer;
   manifest: { digest: string; bytes: Buffer };
   diffIds: string[];
-  size: number;
+  rows: LayerRow[];
 }
 
 /** Fills a layer whose diffID is known only at the end, and publishes it unless the store has it. */
@@ -26,12 +27,11 @@ export async function composeLayer(
   const unnamed = await layers.stageUnnamed(randomBytes(8).toString('hex'), signal);
   try {
     const unpacked = await fill({ into: unnamed.path, mode: 'layer', signal });
-    const { diffId, size, unpackedSize } = unpacked;
-    const staged = await layers.stage(diffId, signal);
+    const staged = await layers.stage(unpacked.diffId, signal);
     if (staged) {
       try {
         layers.adopt(unnamed.path, staged);
-        await layers.publish([{ staged, row: { diffId, size, unpackedSize } }]);
+        await layers.publish([{ staged, row: rowOf(unpacked) }]);
       } catch (error) {
         await layers.discard([staged]);
         throw error;
@@ -41,6 +41,10 @@ export async function composeLayer(
   } finally {
     await layers.discard([unnamed]);
   }
+}
+
+function rowOf({ diffId, size, unpackedSize }: Unpacked): LayerRow {
+  return { diffId, size, unpackedSize };
 }
 
 /** The documents around one layer. */
@@ -77,6 +81,6 @@ export function composeImage(
     configBytes,
     manifest: { digest: sha256(manifest), bytes: manifest },
     diffIds: [layer.diffId],
-    size: layer.unpackedSize,
+    rows: [rowOf(layer)],
   };
 }

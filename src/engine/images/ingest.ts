@@ -7,7 +7,7 @@ import { parseConfig } from '../../registry/manifest.ts';
 import type { ImageConfig, Platform } from '../../registry/oci.ts';
 import { distance, formatPlatform, parsePlatform } from '../../registry/platform.ts';
 import type { LayerRow } from '../../native.ts';
-import type { Layers, StagedLayer } from './layers.ts';
+import { gone, type Layers, type StagedLayer } from './layers.ts';
 import type { SourceImage, SourceLayer } from './source.ts';
 import type { LayerProgress, TransferOptions } from './types.ts';
 import { unpack } from './worker.ts';
@@ -16,8 +16,8 @@ export interface Ingested {
   config: ImageConfig;
   /** Lowest first. */
   diffIds: string[];
-  /** Bytes of all trees. */
-  size: number;
+  /** Each layer once. */
+  rows: LayerRow[];
   /** Whether a layer came in. */
   changed: boolean;
 }
@@ -47,9 +47,8 @@ export async function ingest(
     }
   }
   if (missing.length > 0) await fetchLayers(layers, image.name, sources, missing, report, signal);
-  const rows = [...sources.keys()].map((diffId) => layers.find(diffId));
-  const size = rows.reduce((sum, row) => sum + (row?.unpackedSize ?? 0), 0);
-  return { config, diffIds, size, changed: missing.length > 0 };
+  const rows = [...sources.keys()].map((diffId) => layers.find(diffId) ?? gone(diffId));
+  return { config, diffIds, rows, changed: missing.length > 0 };
 }
 
 /** An index has been chosen from already; a single image may still be for another machine than was asked for. */

@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmdirSync } 
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Database, type LayerRow, syncFileSystem } from '../../native.ts';
+import { KapselError, StorageError } from '../errors.ts';
 import { layerPath } from './layer-path.ts';
 import { type Lock, lock, tryLock } from './locks.ts';
 import { removeTrees } from './worker.ts';
@@ -114,6 +115,31 @@ export class Layers {
     for (const { row } of made) this.#database.insertLayer(row);
   }
 
+  /**
+   * Carries out `record`, which needs these layers recorded, while nobody can remove their trees. Their rows another
+   * process may forget with the last image that had them until this one has them: they are put back.
+   */
+  async withRows(rows: readonly LayerRow[], record: () => void): Promise<void> {
+    const held: Lock[] = [];
+    try {
+      for (const diffId of rows.map((row) => row.diffId).sort()) {
+        held.push(await lock(`${this.#staging(hex(diffId))}.lock`));
+        if (!existsSync(this.path(diffId))) gone(diffId);
+      }
+      for (let attempt = 1; ; attempt++) {
+        for (const row of rows) if (!this.#database.layer(row.diffId)) this.#database.insertLayer(row);
+        try {
+          record();
+          return;
+        } catch (error) {
+          if (!isGone(error) || attempt === 100) throw error;
+        }
+      }
+    } finally {
+      for (const one of held) one.release();
+    }
+  }
+
   /** Removes half-made trees and lets go of their locks. */
   async discard(staged: Iterable<{ path: string; lock: Lock }>): Promise<void> {
     const all = [...staged];
@@ -173,6 +199,15 @@ export class Layers {
     // Becomes the root of a file system, where the tar has no entry for it: whatever the user's umask.
     chmodSync(path, 0o755);
   }
+}
+
+/** A layer that was there a moment ago: whoever needs it begins again. */
+export function gone(diffId: string): never {
+  throw new StorageError('LAYER_NOT_FOUND', `layer ${diffId} was removed while an image of it was made: try again`);
+}
+
+export function isGone(error: unknown): boolean {
+  return error instanceof KapselError && error.code === 'LAYER_NOT_FOUND';
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -3,6 +3,7 @@
 
 import { openSync } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImageRow } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../registry/platform.ts';
@@ -17,7 +18,7 @@ import { type Composed, composeImage, composeLayer } from './compose.ts';
 import { makeHostImage } from './host.ts';
 import { memoryLock, recall } from './host-memory.ts';
 import { ingest } from './ingest.ts';
-import { Layers } from './layers.ts';
+import { isGone, Layers } from './layers.ts';
 import { lock } from './locks.ts';
 import { withScratch } from './scratch.ts';
 import { fromRegistry, type SourceImage } from './source.ts';
@@ -34,9 +35,6 @@ export interface Pulled {
 }
 
 type Action = 'pull' | 'load' | 'import';
-
-/** Between asking whether a layer is there and recording the image, another process may remove it: then again. */
-const tries = 3;
 
 export class Transfer {
   readonly layers: Layers;
@@ -72,8 +70,11 @@ export class Transfer {
       if (present && isWhole && recall(root, reference) === present.id) {
         return { id: present.id, reference, digest: undefined, changed: false };
       }
-      const image = await makeHostImage(root, this.layers, reference, signal);
-      await this.#record(image, [reference], 'import');
+      const image = await again(async () => {
+        const made = await makeHostImage(root, this.layers, reference, signal);
+        await this.#record(made, [reference], 'import');
+        return made;
+      });
       return { id: image.id, reference, digest: undefined, changed: present?.id !== image.id };
     } finally {
       held.release();
@@ -98,11 +99,15 @@ export class Transfer {
     const platform = platformOf(options.platform);
     const reference = options.reference === undefined ? undefined : taggable(options.reference);
     const config = applyChanges({}, changes);
-    const layer = await composeLayer(this.layers, (into) => unpack(inputOf(archive), into), signal);
     const about = { created: new Date().toISOString(), config, ...(message && { comment: message }) };
-    const image = composeImage(layer, platform, about, 'import');
-    await this.#record(image, reference === undefined ? [] : [canonical(reference)], 'import');
-    return image.id;
+    const work = async (): Promise<string> => {
+      const layer = await composeLayer(this.layers, (into) => unpack(inputOf(archive), into), signal);
+      const image = composeImage(layer, platform, about, 'import');
+      await this.#record(image, reference === undefined ? [] : [canonical(reference)], 'import');
+      return image.id;
+    };
+    // A stream is read once.
+    return typeof archive === 'string' ? await again(work) : await work();
   }
 
   /** Ends idle connections. */
@@ -112,16 +117,12 @@ export class Transfer {
 
   /** Resolves to whether anything had to be fetched. */
   async #ingest(image: SourceImage, references: string[], action: Action, options: TransferOptions): Promise<boolean> {
-    for (let attempt = 1; ; attempt++) {
-      const { config, diffIds, size, changed } = await ingest(this.layers, image, options);
-      try {
-        const { digest: id, bytes: configBytes } = image.config;
-        const recorded = { id, config, configBytes, manifest: image.manifest, diffIds, size };
-        return (await this.#record(recorded, references, action)) || changed;
-      } catch (error) {
-        if (!(error instanceof KapselError) || error.code !== 'LAYER_NOT_FOUND' || attempt === tries) throw error;
-      }
-    }
+    return await again(async () => {
+      const { config, diffIds, rows, changed } = await ingest(this.layers, image, options);
+      const { digest: id, bytes: configBytes } = image.config;
+      const recorded = { id, config, configBytes, manifest: image.manifest, diffIds, rows };
+      return (await this.#record(recorded, references, action)) || changed;
+    });
   }
 
   /** Documents first, then the row: an image that is listed is complete. False where it was listed just so. */
@@ -131,19 +132,26 @@ export class Transfer {
     action: Action,
   ): Promise<boolean> {
     const { database } = this.#host;
-    const { id, config, configBytes, manifest, diffIds, size } = image;
+    const { id, config, configBytes, manifest, diffIds, rows } = image;
     const known = this.#row(id);
     const manifestDigest = manifest?.digest ?? known?.manifestDigest ?? null;
     const isSame = known?.manifestDigest === manifestDigest;
     if (isSame && references.every((name) => known.references.includes(name))) return false;
-    if (!known) {
-      await this.blobs.sweep(database.images().flatMap((row) => [row.id, row.manifestDigest ?? row.id]));
-      await this.blobs.write(id, configBytes);
-    }
-    if (manifest && !isSame) await this.blobs.write(manifest.digest, manifest.bytes);
+    if (!known) await this.blobs.sweep(database.images().flatMap((row) => [row.id, row.manifestDigest ?? row.id]));
     const createdAt = config.created ?? null;
     const platform = formatPlatform(config);
-    database.insertImage({ id, manifestDigest, config, diffIds, size, createdAt, platform, references }, action);
+    const size = rows.reduce((sum, row) => sum + row.unpackedSize, 0);
+    const row = { id, manifestDigest, config, diffIds, size, createdAt, platform, references };
+    try {
+      if (!known) await this.blobs.write(id, configBytes);
+      if (manifest && !isSame) await this.blobs.write(manifest.digest, manifest.bytes);
+      await this.layers.withRows(rows, () => database.insertImage(row, action));
+    } catch (error) {
+      const recorded = this.#row(id);
+      if (!recorded) await this.blobs.remove(id);
+      if (manifest && recorded?.manifestDigest !== manifest.digest) await this.blobs.remove(manifest.digest);
+      throw error;
+    }
     if (known?.manifestDigest && !isSame) await this.blobs.remove(known.manifestDigest);
     return true;
   }
@@ -158,7 +166,19 @@ export class Transfer {
   }
 }
 
-export function platformOf(platform: string | Platform | undefined): Platform {
+/** Between finding that a layer is there and recording the image, another process may remove it: then again. */
+async function again<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isGone(error) || attempt === 20) throw error;
+      await sleep(Math.random() * 10 * attempt);
+    }
+  }
+}
+
+function platformOf(platform: string | Platform | undefined): Platform {
   if (platform === undefined) return hostPlatform();
   return typeof platform === 'string' ? parsePlatform(platform) : platform;
 }
