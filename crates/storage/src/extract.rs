@@ -85,7 +85,7 @@ impl Extractor {
 
     /// Makes what `entry` says; a file's data follows by [`Extractor::data`].
     pub fn entry(&mut self, entry: Box<Entry>) -> Result<()> {
-        let path = self.paths.clean(&entry.path, &entry.path)?;
+        let path = paths::clean(&entry.path, &entry.path)?;
         let Some(slash) = paths::last(&path) else {
             return self.root_entry(&entry);
         };
@@ -262,7 +262,7 @@ impl Extractor {
             let text = format!("entry {name} is a hard link to {target}, which is no file of this layer");
             Error::new("LAYER_INVALID", text)
         };
-        let path = self.paths.clean(&entry.link, &entry.path)?;
+        let path = paths::clean(&entry.link, &entry.path)?;
         let slash = paths::last(&path).ok_or_else(dangling)?;
         let directory = match self.paths.parent(&path[..slash.saturating_sub(1)]) {
             Ok(directory) => directory,

@@ -375,3 +375,68 @@ fn names_are_escaped_in_messages() {
     let error = Arena::new().attack(&[file("../\u{1b}[31mred\nline", "")]).unwrap_err();
     assert!(!error.message.contains('\u{1b}') && !error.message.contains('\n'), "{}", error.message);
 }
+
+#[test]
+fn damaged_and_shuffled_layers_change_nothing_outside() {
+    let arena = Arena::new();
+    let scratch = arena.top.path().join("target/scratch");
+    // A small generator of its own: the same attacks every time.
+    let mut state = 7u64;
+    let mut random = move |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let names = [
+        "a",
+        "a/b",
+        "a/b/c",
+        "..",
+        "../victim",
+        "/",
+        ".",
+        "a/..",
+        "/etc/passwd",
+        "../outside",
+        ".wh.a",
+        "a/.wh.b",
+        "a/.wh..wh..opq",
+        "./a//b",
+    ];
+    let kinds = [Kind::File, Kind::Symlink, Kind::HardLink, Kind::Directory, Kind::Fifo];
+    for round in 0..1500 {
+        let mut entries = Vec::new();
+        for _ in 0..1 + random(8) {
+            let (name, target) = (names[random(names.len())], names[random(names.len())]);
+            entries.push(match kinds[random(kinds.len())] {
+                Kind::File => file(name, "data"),
+                Kind::Directory => directory(name),
+                kind => link(kind, name, target),
+            });
+        }
+        let mut bytes = tar(&entries);
+        if random(3) == 0 {
+            let at = random(bytes.len());
+            bytes[at] = random(256) as u8;
+        }
+        std::fs::create_dir(&scratch).unwrap();
+        let mode = [Mode::Layer, Mode::Archive][random(2)];
+        let _ = unpack_bytes(bytes, &kapsel_storage::unpack::Options { mode, ..options(&scratch) });
+        if mode == Mode::Archive {
+            // Whatever link a reader of the archive follows, it stays inside.
+            for path in facts(&scratch).keys() {
+                if let Ok(real) = scratch.join(path).canonicalize() {
+                    assert!(
+                        real.starts_with(&scratch),
+                        "round {round}: {} leads to {}",
+                        path.display(),
+                        real.display()
+                    );
+                }
+            }
+        }
+        kapsel_storage::remove::remove_tree(&scratch).unwrap();
+        let beside = arena.target().read_dir().unwrap().count();
+        assert_eq!(beside, 0, "round {round} wrote beside its directory: {entries:?}");
+    }
+    assert_eq!(arena.outside(), arena.before);
+}

@@ -60,40 +60,6 @@ impl Paths {
         Paths { root, resolve, kept: HashMap::new(), last: None }
     }
 
-    /// Components joined by single slashes, without `.` and a leading slash: absolute names are the root's own, as in
-    /// Docker. `..` has no business in a layer. `entry` is what a message names.
-    pub fn clean(&self, path: &[u8], entry: &[u8]) -> Result<Vec<u8>> {
-        let mut clean = Vec::with_capacity(path.len());
-        for name in path.split(|&c| c == b'/').filter(|name| !name.is_empty() && *name != b".") {
-            if name == b".." {
-                let text = if path == entry {
-                    format!("entry {} leaves its layer through '..'", shown(entry))
-                } else {
-                    format!(
-                        "entry {} links to {}, which leaves its layer through '..'",
-                        shown(entry),
-                        shown(path)
-                    )
-                };
-                return Err(Error::new(
-                    "LAYER_ESCAPES",
-                    text + ": the image is hostile or broken, do not use it",
-                ));
-            }
-            if name.len() > NAME_MAX {
-                return Err(too_long(entry, NAME_MAX, "in one name"));
-            }
-            if !clean.is_empty() {
-                clean.push(b'/');
-            }
-            clean.extend_from_slice(name);
-        }
-        if clean.len() >= PATH_MAX {
-            return Err(too_long(entry, PATH_MAX, "in its path"));
-        }
-        Ok(clean)
-    }
-
     /// The directory `path`, for making things in it. Symbolic links on the way lead where they would lead in the container.
     pub fn parent(&mut self, path: &[u8]) -> nix::Result<Rc<OwnedFd>> {
         if path.is_empty() {
@@ -141,6 +107,40 @@ impl Paths {
             }
         }
     }
+}
+
+/// Components joined by single slashes, without `.` and a leading slash: absolute names are the root's own, as in
+/// Docker. `..` has no business in a layer. `entry` is what a message names.
+pub fn clean(path: &[u8], entry: &[u8]) -> Result<Vec<u8>> {
+    let mut clean = Vec::with_capacity(path.len());
+    for name in path.split(|&c| c == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        if name == b".." {
+            let text = if path == entry {
+                format!("entry {} leaves its layer through '..'", shown(entry))
+            } else {
+                format!(
+                    "entry {} links to {}, which leaves its layer through '..'",
+                    shown(entry),
+                    shown(path)
+                )
+            };
+            return Err(Error::new(
+                "LAYER_ESCAPES",
+                text + ": the image is hostile or broken, do not use it",
+            ));
+        }
+        if name.len() > NAME_MAX {
+            return Err(too_long(entry, NAME_MAX, "in one name"));
+        }
+        if !clean.is_empty() {
+            clean.push(b'/');
+        }
+        clean.extend_from_slice(name);
+    }
+    if clean.len() >= PATH_MAX {
+        return Err(too_long(entry, PATH_MAX, "in its path"));
+    }
+    Ok(clean)
 }
 
 /// Where the last component of a clean path starts; `None`: it is the root.

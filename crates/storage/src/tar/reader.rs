@@ -134,11 +134,6 @@ impl Reader {
         }
     }
 
-    /// True once the end mark was read: what follows is not part of the archive.
-    pub fn ended(&self) -> bool {
-        matches!(self.state, State::End)
-    }
-
     /// Says whether the tar may end here. Many writers leave out the end mark.
     pub fn finish(&self) -> Result<(), TarError> {
         let clean = match self.state {
