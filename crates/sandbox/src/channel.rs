@@ -1,6 +1,7 @@
 //! The one conversation between a child and its parent: a pair of SEQPACKET sockets, closed by a successful execve.
 //!
-//! The child says where it is and with what it failed; the parent says "go on". No other synchronisation exists.
+//! The child says where it is and with what it failed; the parent says "go on", and hands over the root, which it mounts
+//! while the child makes the rest. No other synchronisation exists.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -78,22 +79,21 @@ impl Parent {
         }
     }
 
+    /// Lets the child go on with a descriptor.
+    pub(crate) fn hand_over(&self, fd: &OwnedFd) -> Result<(), Error> {
+        match send(self.0.as_fd(), b"G", Some(fd.as_raw_fd())) {
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => {
+                Err(Error::system(Stage::Channel, errno, "cannot speak to the container's process"))
+            }
+        }
+    }
+
     /// The next message.
     pub(crate) fn receive(&self) -> Result<Message, Error> {
         let mut buffer = [0u8; LONGEST];
-        let mut control = nix::cmsg_space!(RawFd);
-        let (length, fd) = loop {
-            let mut parts = [IoSliceMut::new(&mut buffer)];
-            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-            match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                Ok(message) => break (message.bytes, received_fd(&message)),
-                Err(Errno::EINTR) => {}
-                Err(Errno::ECONNRESET) => break (0, None),
-                Err(errno) => {
-                    return Err(Error::system(Stage::Channel, errno, "cannot hear the container's process"));
-                }
-            }
-        };
+        let (length, fd) = receive(self.0.as_fd(), &mut buffer)
+            .at(Stage::Channel, || "cannot hear the container's process")?;
         Ok(match (&buffer[..length], fd) {
             ([], _) => Message::End,
             ([CONSOLE, ..], Some(fd)) => Message::Console(fd),
@@ -114,13 +114,6 @@ impl Parent {
             }
         })
     }
-}
-
-fn received_fd(message: &nix::sys::socket::RecvMsg<()>) -> Option<OwnedFd> {
-    let control = message.cmsgs().ok()?.next()?;
-    let ControlMessageOwned::ScmRights(fds) = control else { return None };
-    // SAFETY: the kernel has just installed these descriptors for us; there is room for one only.
-    fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) })
 }
 
 impl AsFd for Parent {
@@ -144,6 +137,13 @@ impl Child {
                 Err(errno) => return Err(Error::system(Stage::Channel, errno, "cannot hear the parent")),
             }
         }
+    }
+
+    /// Waits for a descriptor.
+    pub(crate) fn take_over(&self) -> Result<OwnedFd, Error> {
+        let (_, fd) =
+            receive(self.0.as_fd(), &mut [0u8; 1]).at(Stage::Channel, || "cannot hear the parent")?;
+        fd.ok_or_else(|| Error::new(Stage::Channel, libc::EPIPE, "the parent is gone"))
     }
 
     /// Whether the parent has ended.
@@ -206,4 +206,26 @@ fn send(socket: BorrowedFd, bytes: &[u8], fd: Option<RawFd>) -> nix::Result<()> 
     // MSG_NOSIGNAL: a peer that is gone is an errno here, not a SIGPIPE.
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
+}
+
+/// One message: its length, 0 where the other end is closed, and the descriptor that came with it.
+fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut control = nix::cmsg_space!(RawFd);
+    loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+            Ok(message) => return Ok((message.bytes, received_fd(&message))),
+            Err(Errno::EINTR) => {}
+            Err(Errno::ECONNRESET) => return Ok((0, None)),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn received_fd(message: &nix::sys::socket::RecvMsg<()>) -> Option<OwnedFd> {
+    let control = message.cmsgs().ok()?.next()?;
+    let ControlMessageOwned::ScmRights(fds) = control else { return None };
+    // SAFETY: the kernel has just installed these descriptors for us; there is room for one only.
+    fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) })
 }

@@ -28,12 +28,11 @@ use crate::{
     userns::write_maps,
 };
 
-/// Everything that can be known and opened before the process exists.
+/// Everything but the root that can be known and opened before the process exists.
 struct Container<'a> {
     plan: &'a Plan<'a>,
     linux: &'a Linux,
     namespaces: Namespaces,
-    root: OwnedFd,
     mounts: Vec<Operation>,
     devices: Devices,
     sysctl: Vec<(String, String)>,
@@ -90,8 +89,7 @@ impl<'a> Container<'a> {
         };
         let mounts = builder.build(config)?;
         let devices = Devices::build(&namespaces, &linux.devices, !binds_dev(config))?;
-        let root = root::prepare(plan.rootfs, linux.rootfs_propagation.as_deref(), namespaces.maps.as_ref())?;
-        Ok(Self { plan, linux, namespaces, root, mounts, devices, sysctl, program, trace })
+        Ok(Self { plan, linux, namespaces, mounts, devices, sysctl, program, trace })
     }
 
     /// The process, in its cgroup and new namespaces from its first instruction on.
@@ -117,6 +115,11 @@ impl<'a> Container<'a> {
                 write_maps(launched.pid, maps)?;
                 launched.release()?;
             }
+            // The most expensive mount of all, made here while the child makes the others: two processors are faster.
+            let propagation = self.linux.rootfs_propagation.as_deref();
+            let root = root::prepare(self.plan.rootfs, propagation, self.namespaces.maps.as_ref())?;
+            launched.hand_over(&root)?;
+            self.trace.mark("sandbox: root made");
             if matches!(self.plan.stdio, Stdio::Terminal { .. }) {
                 launched.wait_console()?;
             }
@@ -167,7 +170,7 @@ impl<'a> Container<'a> {
         self.mounts.iter_mut().try_for_each(Operation::create)?;
         self.trace.mark("sandbox: mounts made");
         // createRuntime and createContainer hooks belong here: the namespaces exist, the host's root is still seen.
-        let root = root::enter(&self.root)?;
+        let root = root::enter(&channel.take_over()?)?;
         self.trace.mark("sandbox: root entered");
         self.mounts.iter().try_for_each(|mount| mount.attach(&root))?;
         self.trace.mark("sandbox: mounts attached");

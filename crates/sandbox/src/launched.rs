@@ -55,6 +55,11 @@ impl Launched {
         }
     }
 
+    /// Hands the root's detached mount to the process.
+    pub(crate) fn hand_over(&self, root: &OwnedFd) -> Result<(), Error> {
+        self.channel.hand_over(root)
+    }
+
     /// Waits for the terminal.
     pub(crate) fn wait_console(&mut self) -> Result<(), Error> {
         match self.channel.receive()? {
