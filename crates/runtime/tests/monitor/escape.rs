@@ -79,21 +79,25 @@ fn nor_does_it_where_the_file_belongs_to_an_ordinary_user() {
     let mut world = with_ptrace(World::new(ATTACK)).with_libraries();
     world.uid = Some(54_321);
     world.executable = world.path("kapsel-runtime");
-    fs::copy(executable(), &world.executable).unwrap();
+    {
+        let _no_fork = FORK.read().unwrap();
+        fs::copy(executable(), &world.executable).unwrap();
+    }
     chown(&world.executable, world.uid, world.uid).unwrap();
     attack(world, "/proc/self/exe");
 }
 
 #[test]
 fn a_sealed_copy_in_memory_is_taken_as_it_is() {
+    let no_fork = FORK.read().unwrap();
     let copy = memfd(&fs::read(executable()).unwrap());
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     // SAFETY: no pointer is passed.
     assert_eq!(unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, seals) }, 0);
     // A descriptor that could write keeps a file from being executed.
     let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
-    let reading = fs::File::open(path).unwrap();
-    drop(copy);
+    let reading = high(&fs::File::open(path).unwrap());
+    drop((copy, no_fork));
     for uid in [None, Some(54_321)] {
         let mut world = World::new("true");
         world.uid = uid;

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ impl World {
         for name in ["lower/bin", "lower/etc", "lower/tmp", "container/upper", "container/work", "run"] {
             fs::create_dir_all(path(name)).unwrap();
         }
+        let _no_fork = FORK.read().unwrap();
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
         fs::copy(busybox.expect("the Debian package busybox-static"), path("lower/bin/busybox")).unwrap();
         for name in "sh cat echo readlink ls sleep stty seq dd yes head kill id true false mkdir rm wc ps trap test chmod printf".split(' ') {
@@ -107,6 +109,7 @@ impl World {
     /// Puts the shared libraries of this process into the root: those of the executable under test, which `cargo test`
     /// does not link statically.
     pub fn with_libraries(self) -> Self {
+        let _no_fork = FORK.read().unwrap();
         for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
             let Some(path) = line.find('/').map(|start| Path::new(&line[start..])) else { continue };
             if !path.to_str().unwrap().contains(".so") {
@@ -199,12 +202,7 @@ pub fn executable() -> PathBuf {
 
 /// Spawns with `fds` as 3, 4, 5, ….
 pub fn spawn(command: &mut Command, fds: &[RawFd]) -> Child {
-    // High numbers first: one of them may be the place of another.
-    // SAFETY: no pointer is passed; each result is a new descriptor of ours.
-    let high: Vec<OwnedFd> = fds
-        .iter()
-        .map(|fd| unsafe { OwnedFd::from_raw_fd(libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 100)) })
-        .collect();
+    let high: Vec<OwnedFd> = fds.iter().map(high).collect();
     let numbers: Vec<RawFd> = high.iter().map(AsRawFd::as_raw_fd).collect();
     // SAFETY: the closure makes system calls only, and touches no lock.
     unsafe {
@@ -218,8 +216,19 @@ pub fn spawn(command: &mut Command, fds: &[RawFd]) -> Child {
             Ok(())
         });
     }
+    let _nobody_writes = FORK.write().unwrap();
     command.spawn().unwrap()
 }
+
+/// A copy with a high number, which is not the place of anything that a child is given.
+pub fn high(fd: &impl AsRawFd) -> OwnedFd {
+    // SAFETY: no pointer is passed; the result is a new descriptor of ours.
+    unsafe { OwnedFd::from_raw_fd(libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100)) }
+}
+
+/// Held while a program's file is written, and while a process is forked: between fork and exec it would have a copy of the
+/// writing descriptor, and the program could not be executed (ETXTBSY).
+pub static FORK: RwLock<()> = RwLock::new(());
 
 /// A document on a descriptor.
 pub fn memfd(bytes: &[u8]) -> OwnedFd {
