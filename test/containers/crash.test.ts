@@ -6,6 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 
+import type { KapselError } from '../../src/index.ts';
 import { testEngine, type Census, type TestEngine } from '../harness/engine.ts';
 import { all, image } from './inside.ts';
 import { rejects } from './rejects.ts';
@@ -47,13 +48,17 @@ async function until(holds: () => boolean): Promise<void> {
   }
 }
 
+function missing(error: KapselError): void {
+  assert.is(error.code, 'CONTAINER_NOT_FOUND');
+}
+
 /** Processes with this engine’s run root among their arguments, or in this engine’s cgroup. */
 function processesOf(engine: TestEngine): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(`${engine.cgroupParent}/`);
+        return readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(`${engine.cgroupParent}/`) && !isGone(Number(pid));
       } catch {
         return false;
       }
@@ -139,10 +144,11 @@ t('the program that runs containers is killed at any moment', async () => {
     await once(child, 'exit');
     // Containers that were started run to their end.
     for (const { id } of await test.engine.containers.list()) {
-      await test.engine.containers.get(id).then(
-        (container) => container.wait(),
-        () => {},
-      );
+      // Those of --rm vanish as soon as they have ended.
+      await test.engine.containers
+        .get(id)
+        .then((container) => container.wait())
+        .catch(missing);
     }
     for (const { id, status } of await test.engine.containers.list({ all: true })) {
       assert.ok(status === 'exited' || status === 'created', status);

@@ -27,7 +27,7 @@ import type {
 } from './options.ts';
 import { containerPaths, layerDirectory, type Paths } from './paths.ts';
 import { openPipes } from './pipes.ts';
-import { reconcile, removeRemains } from './reap.ts';
+import { dying, reconcile, removeRemains, whileDead } from './reap.ts';
 import { bystander, join, joining, openSession } from './session.ts';
 import type { Settings } from './settings.ts';
 import { beginWith, claimLock, Life, type Claim } from './start.ts';
@@ -176,6 +176,7 @@ export class Container {
       if (options.signal?.aborted) throw new AbortedError();
       // It never ran, or its monitor was killed: what is recorded says how it went.
       if (!(error instanceof KapselError)) throw error;
+      if (existsSync(this.#paths.lock)) await whileDead(this.#paths.lock, () => Promise.resolve(), dying);
       await reconcile(this.#engine);
       return this.#lastExit(error.exitCode);
     } finally {

@@ -70,10 +70,10 @@ export async function forget(engine: Engine, id: string, volumes: readonly strin
 const patience = 20;
 
 /** Does the work with a container's lock held, or nothing where somebody else has it: it lives, or is being cleaned. */
-export async function whileDead(lockPath: string, work: () => Promise<void>): Promise<void> {
+export async function whileDead(lockPath: string, work: () => Promise<void>, wait = patience): Promise<void> {
   let lock: number;
   try {
-    lock = lockExclusive(lockPath, patience);
+    lock = lockExclusive(lockPath, wait);
   } catch (error) {
     if (error instanceof ConflictError) return;
     throw error;
@@ -84,6 +84,12 @@ export async function whileDead(lockPath: string, work: () => Promise<void>): Pr
     close(lock);
   }
 }
+
+/**
+ * Milliseconds for the lock of a monitor that was killed: the kernel closes a dying process's files in no order, so that
+ * its connections may end before its lock is free.
+ */
+export const dying = 1000;
 
 /** Brings the database to the truth, and cleans what the dead have left. */
 export async function reconcile(engine: Engine): Promise<void> {

@@ -15,7 +15,7 @@ import { signalNumber } from './notation/quantities.ts';
 import { containerPaths, type Paths } from './paths.ts';
 import { closePipes, type Pipes } from './pipes.ts';
 import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
-import { anonymousVolumes, forget, reap, removeRemains, whileDead } from './reap.ts';
+import { anonymousVolumes, dying, forget, reap, removeRemains, whileDead } from './reap.ts';
 import type { ExitStatus } from './options.ts';
 import type { Witness } from './session.ts';
 import type { Settings } from './settings.ts';
@@ -135,7 +135,7 @@ export class Life implements Witness {
     await waitFor(this.#pid);
     this.#collected = true;
     const { id, paths, settings } = this.#claim;
-    await whileDead(paths.lock, () => reap(`${settings.cgroupParent}/${id}`, []));
+    await whileDead(paths.lock, () => reap(`${settings.cgroupParent}/${id}`, []), dying);
   }
 
   /** The monitor is this process's child: its exit is taken, so that no zombie stays. */
