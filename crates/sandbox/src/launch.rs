@@ -20,7 +20,7 @@ use crate::{
     process::{NoReturn, Prepared, die_with_parent, fail},
     resolve::Root,
     root, seal,
-    spec::{self, Config, Linux},
+    spec::{self, Config, Hooks, Linux},
     sys::process::{Cloned, clone, setns},
     sysctl,
     terminal::Terminal,
@@ -68,6 +68,7 @@ impl<'a> Container<'a> {
     fn prepare(plan: &'a Plan<'a>, linux: &'a Linux, trace: Trace) -> Result<Self, Error> {
         let config = plan.config;
         let process = config.process.as_ref().ok_or_else(|| Error::config("process is missing"))?;
+        refuse_unsupported(config)?;
         let identity = (plan.user, plan.group_add);
         let mut program =
             Prepared::new(process, linux.personality.as_ref(), identity, plan.seccomp, plan.stdio)?;
@@ -222,6 +223,16 @@ impl<'a> Container<'a> {
         channel.console(&terminal.master)?;
         Ok(Some(terminal.slave))
     }
+}
+
+/// What is not carried out yet is refused: a container that lacks what was asked for is worse than none.
+fn refuse_unsupported(config: &Config) -> Result<(), Error> {
+    let name = match config {
+        Config { hooks: Some(hooks), .. } if *hooks != Hooks::default() => "hooks",
+        Config { linux: Some(Linux { intel_rdt: Some(_), .. }), .. } => "linux.intelRdt",
+        _ => return Ok(()),
+    };
+    Err(Error::config(format!("{name} is not supported; remove it")))
 }
 
 /// A /dev that is the host's or a volume has its own nodes.

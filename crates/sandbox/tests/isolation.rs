@@ -311,3 +311,21 @@ fn the_container_cannot_see_the_hosts_mounts() {
     }
     assert!(!out.contains("shared:"), "{out}");
 }
+
+#[test]
+fn what_is_not_carried_out_is_refused() {
+    for (pointer, value) in [
+        ("/hooks", json!({"poststart": [{"path": "/bin/true"}]})),
+        ("/linux/intelRdt", json!({"closID": "x"})),
+        ("/linux/namespaces/0", json!({"type": "time"})),
+    ] {
+        let refusal = Sandbox::new("true")
+            .config(|config| {
+                config["hooks"] = json!({});
+                config["linux"]["intelRdt"] = json!(null);
+                *config.pointer_mut(pointer).unwrap() = value;
+            })
+            .refusal();
+        assert!(refusal.contains("not supported"), "{pointer}: {refusal}");
+    }
+}
