@@ -109,7 +109,7 @@ t('a run whose monitor is killed ends with 137 and leaves nothing', async () => 
 t('a detached --rm container whose monitor is killed vanishes by the next command', async () => {
   const container = await test.engine.containers.start(image, { command: ['sleep', '60'], rm: true });
   process.kill(parentOf((await container.inspect()).State.Pid), 'SIGKILL');
-  await container.wait();
+  assert.is((await container.wait()).exitCode, 137);
   await rejects(container.inspect(), { code: 'CONTAINER_NOT_FOUND' });
   assert.equal(await test.census(), before);
 });

@@ -208,8 +208,9 @@ t('without a log there is nothing to read', async () => {
 });
 
 t('a detached --rm container vanishes when it ends', async () => {
-  const container = await start('sleep 0.2', { rm: true });
-  await container.wait();
+  const container = await start('sleep 0.1; exit 6', { rm: true });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.is((await container.wait()).exitCode, 6, 'whoever started it knows how it ended');
   await rejects(container.inspect(), { code: 'CONTAINER_NOT_FOUND' });
 });
 

@@ -5,7 +5,7 @@ import { existsSync, watch } from 'node:fs';
 
 import { close, type ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
-import { AbortedError, ConflictError, KapselError } from '../errors.ts';
+import { AbortedError, ConflictError, KapselError, NotFoundError } from '../errors.ts';
 import { Alarm } from '../events.ts';
 import { Connection } from './connection.ts';
 import { execRequest } from './exec.ts';
@@ -43,8 +43,12 @@ export class Container {
   readonly #engine: Engine;
   readonly #paths: Paths;
 
+  /** The end of the life that this handle began, known also when --rm has taken the row away. */
+  #ended: Promise<ExitStatus> | undefined;
+
   /** For the engine's own use: `Containers.get` finds a container. */
-  constructor(engine: Engine, id: string, name: string) {
+  constructor(engine: Engine, id: string, name: string, ended?: Promise<ExitStatus>) {
+    this.#ended = ended;
     this.#engine = engine;
     this.id = id;
     this.name = name;
@@ -55,7 +59,7 @@ export class Container {
   async start(): Promise<void> {
     if (await this.#isRunning()) return;
     const life = await Life.begin(this.#engine, this.#claim());
-    await runDetached(this.#engine, life);
+    this.#ended = (await runDetached(this.#engine, life)).exited;
   }
 
   /** Starts with its streams joined to descriptors: `kapsel start -a`. */
@@ -165,7 +169,10 @@ export class Container {
   /** Resolves when it is not running, at once where it is not. */
   async wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
     if (options.signal?.aborted) throw new AbortedError();
-    const fd = await this.#connect(options.signal);
+    const fd = await this.#connect(options.signal).catch((error: unknown) => {
+      if (error instanceof NotFoundError && this.#ended !== undefined) return undefined;
+      throw error;
+    });
     if (fd === undefined) return this.#lastExit();
     const connection = new Connection(fd);
     const abort = () => connection.close();
@@ -339,6 +346,8 @@ export class Container {
     const alarm = new Alarm();
     const watcher = watch(runDirectory, () => alarm.ring());
     watcher.on('error', () => alarm.ring());
+    // Starting takes milliseconds. One who is killed at it lets go of the lock, of which the kernel tells nobody.
+    const look = setInterval(() => alarm.ring(), 20);
     const abort = () => alarm.ring();
     signal?.addEventListener('abort', abort);
     try {
@@ -350,18 +359,20 @@ export class Container {
         await alarm.heard();
       }
     } finally {
+      clearInterval(look);
       signal?.removeEventListener('abort', abort);
       watcher.close();
     }
   }
 
-  #lastExit(otherwise = 0): ExitStatus {
+  async #lastExit(otherwise = 0): Promise<ExitStatus> {
     try {
       const row = this.#engine.database.container(this.id);
       return { exitCode: row.exitCode ?? 0, oomKilled: row.oomKilled, finishedAt: row.finishedAt ?? '' };
-    } catch {
+    } catch (error) {
+      if (!(error instanceof NotFoundError)) throw error;
       // It was of --rm, and has vanished.
-      return { exitCode: otherwise, oomKilled: false, finishedAt: '' };
+      return (await this.#ended) ?? { exitCode: otherwise, oomKilled: false, finishedAt: '' };
     }
   }
 }

@@ -46,8 +46,8 @@ export class Containers {
   /** `kapsel run -d`: makes a container and resolves when its program runs. */
   async start(image: string, options: CreateOptions = {}): Promise<Container> {
     const { claim, name } = await this.#make(image, options);
-    await runDetached(this.#engine, await Life.begin(this.#engine, claim));
-    return new Container(this.#engine, claim.id, name);
+    const { exited } = await runDetached(this.#engine, await Life.begin(this.#engine, claim));
+    return new Container(this.#engine, claim.id, name, exited);
   }
 
   /** Runs a program to its end and resolves with its exit code and output, whatever the code. */

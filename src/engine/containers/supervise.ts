@@ -32,9 +32,9 @@ export interface ExecProcess extends AttachedStreams {
 
 /**
  * Waits until the program runs. From then on nobody waits for it; but while this process lives, and keeps the engine
- * open, its end is recorded at once.
+ * open, its end is recorded at once. How it ended is to be had from the promise, also of one that has vanished with --rm.
  */
-export async function runDetached(engine: Engine, life: Life): Promise<void> {
+export async function runDetached(engine: Engine, life: Life): Promise<{ exited: Promise<ExitStatus> }> {
   const connection = new Connection(life.connection);
   const { started, exited } = witnessed(connection, life);
   await started;
@@ -45,6 +45,7 @@ export async function runDetached(engine: Engine, life: Life): Promise<void> {
     connection.close();
   };
   exited.then(done, done);
+  return { exited };
 }
 
 /** The connection's promises, settled only when the row says the same. */
