@@ -14,7 +14,9 @@ pub fn read(fd: OwnedFd) -> Result<Vec<u8>> {
     let mut file = File::from(fd);
     // A pipe cannot seek, and need not.
     let _ = file.seek(SeekFrom::Start(0));
-    let mut json = Vec::new();
+    let size = file.metadata().map_or(0, |metadata| metadata.len());
+    // One more than there is, which is where the end is found.
+    let mut json = Vec::with_capacity(size.min(LONGEST) as usize + 1);
     match file.take(LONGEST + 1).read_to_end(&mut json) {
         Err(error) => Err(Error::io("cannot read the document on fd 3", &error)),
         Ok(_) if json.len() as u64 > LONGEST => {

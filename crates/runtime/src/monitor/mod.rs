@@ -58,6 +58,8 @@ const TURN: usize = 32;
 const UNFINISHED: usize = 4 * 1024 * 1024;
 /// Bytes that one client made us keep whose memory is given back at once.
 const LARGE: usize = 64 * 1024;
+/// How long after the start memory is given back: a container that has ended by then need not wait for it.
+const SETTLING: Duration = Duration::from_millis(100);
 /// How long a client that does not read its last event is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -87,6 +89,8 @@ struct Monitor {
     paused: bool,
     /// Columns and rows that a client asked for before there was a terminal.
     size: Option<(u16, u16)>,
+    /// When to give back what only the start needed.
+    trim_at: Option<Instant>,
     /// When the container had ended and everybody had been told who would listen.
     ended_at: Option<Instant>,
     /// Where reads go.
@@ -151,6 +155,7 @@ impl Monitor {
             started_at: None,
             paused: false,
             size: None,
+            trim_at: None,
             ended_at: None,
             buffer: vec![0; CHUNK].into_boxed_slice(),
             trace,
@@ -179,6 +184,9 @@ impl Monitor {
                 self.dispatch(token, bits);
             }
             self.kill_the_late();
+            if self.trim_at.take_if(|at| *at <= Instant::now()).is_some() {
+                setup::trim_memory();
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -203,7 +211,7 @@ impl Monitor {
         let kills = self.processes.values().filter_map(|process| process.kill_at);
         let patience =
             self.ended_at.filter(|_| !self.clients.values().any(Client::is_behind)).map(|at| at + PATIENCE);
-        kills.chain(patience).min().map_or(-1, |at| {
+        kills.chain(patience).chain(self.trim_at).min().map_or(-1, |at| {
             let left = at.saturating_duration_since(Instant::now()).as_millis();
             // One more: the remainder of a millisecond must not make us spin.
             i32::try_from(left).unwrap_or(i32::MAX - 1) + 1
@@ -389,8 +397,7 @@ impl Monitor {
             self.trace.mark("executed");
             self.started_at = Some(Timestamp::now());
             self.tell(&Event::Started { pid });
-            // Now that nobody waits for us.
-            setup::trim_memory();
+            self.trim_at = Some(Instant::now() + SETTLING);
         } else if let Some(client) = client
             && self.clients.get_mut(&client).is_some_and(|client| {
                 client.connection.say(&line(&Event::Started { pid }.of_exec())).is_err()

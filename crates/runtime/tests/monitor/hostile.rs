@@ -15,6 +15,7 @@ use crate::run::Memory;
 fn victim() -> (Container, Memory) {
     let (mut container, _streams) = World::new("while true; do sleep 0.05; done").start();
     container.client.started();
+    std::thread::sleep(Duration::from_millis(200));
     let memory = Memory::of(container.monitor.id());
     (container, memory)
 }
@@ -188,6 +189,7 @@ fn a_container_cannot_make_the_monitor_grow_with_its_output() {
     });
     drop(stdout);
     container.client.started();
+    std::thread::sleep(Duration::from_millis(200));
     let before = Memory::of(container.monitor.id());
     let mut bytes = vec![0; 1 << 20];
     let mut output = output;
