@@ -5,11 +5,11 @@ import { dirname, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Args, Command as OclifCommand, Config, Flags, Help, type Interfaces, settings } from '@oclif/core';
 import type { Command, Flag, GlobalOptions } from './command.ts';
-import { Failure, UsageError } from './failure.ts';
-import { globalFlags } from './globals.ts';
+import { Failure } from './failure.ts';
+import { globalFlags, parseGlobals } from './globals.ts';
 import { runCommand } from './main.ts';
 import { argumentsUsage, parse } from './parse.ts';
-import { commands as descriptions, isNoun } from './verbs.ts';
+import { commands as descriptions, longFormsOf, nouns } from './verbs.ts';
 
 /** By oclif's id (`volume:ls`): what its `explicit` strategy looks for in this module. */
 export const commands: Record<string, typeof OclifCommand> = Object.fromEntries(
@@ -21,7 +21,7 @@ export async function help(words: readonly string[]): Promise<number> {
   const config = await loadConfig();
   const id = words.join(':');
   if (words.length > 0 && !config.findCommand(id) && !config.findTopic(id)) throw unknown(words);
-  await new KapselHelp(config, { hideAliasesFromRoot: true }).showHelp([...words]);
+  await new KapselHelp(config).showHelp([...words]);
   return 0;
 }
 
@@ -34,7 +34,8 @@ export async function runPlugin(words: readonly string[], globals: GlobalOptions
     const found = config.findCommand(id);
     if (!found) continue;
     const rest = words.slice(length);
-    if (rest.includes('--help')) return help(words.slice(0, length));
+    if (rest.slice(0, rest.includes('--') ? rest.indexOf('--') : undefined).includes('--help'))
+      return help(words.slice(0, length));
     settings.debug = globals.debug;
     await config.runHook('init', { argv: rest, id });
     try {
@@ -44,12 +45,12 @@ export async function runPlugin(words: readonly string[], globals: GlobalOptions
       throw ofPlugin(error);
     }
   }
-  if (words.length === 1 && (isNoun(words[0]!) || config.findTopic(words[0]!))) return help(words);
+  if (words.length === 1 && config.findTopic(words[0]!)) return help(words);
   throw unknown(words);
 }
 
 function unknown(words: readonly string[]): Failure {
-  const shown = isNoun(words[0]!) ? words.slice(0, 2) : words.slice(0, 1);
+  const shown = Object.hasOwn(nouns, words[0]!) ? words.slice(0, 2) : words.slice(0, 1);
   return new Failure(`unknown command: kapsel ${shown.join(' ')}: run 'kapsel --help' for those there are`);
 }
 
@@ -71,7 +72,7 @@ async function loadConfig(): Promise<Config> {
       topicSeparator: ' ' as const,
       // This very module, whether it runs from src or from dist.
       commands: { strategy: 'explicit' as const, target: `./${relative(root, here)}`, identifier: 'commands' },
-      topics: { volume: { description: 'Manage volumes' } },
+      topics: Object.fromEntries(Object.entries(nouns).map(([noun, description]) => [noun, { description }])),
     },
   };
   return Config.load({ root, pjson, ignoreManifest: true } as Interfaces.LoadOptions & object);
@@ -109,6 +110,7 @@ function classOf(command: Command<any>): typeof OclifCommand {
     static override summary = command.summary;
     static override description = command.description ?? '';
     static override hidden = command.hidden ?? false;
+    static override aliases = longFormsOf(command.name).map((long) => long.replaceAll(' ', ':'));
     static override strict = false;
     static override usage = `${command.name} [OPTIONS] ${argumentsUsage(command)}`.trim();
     static override examples = command.examples.map((example) => ({
@@ -124,8 +126,8 @@ function classOf(command: Command<any>): typeof OclifCommand {
 
     override async run(): Promise<number> {
       const invocation = parse(command, this.argv);
-      if (invocation.help) throw new UsageError('--help comes before oclif', command.name);
-      return runCommand(command, invocation, { debug: settings.debug ?? false });
+      if (invocation.help) return help(command.name.split(' '));
+      return runCommand(command, invocation, parseGlobals([], process.env));
     }
   };
 }

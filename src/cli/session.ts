@@ -2,6 +2,7 @@
 // `exec` and `attach` have in common once the engine has joined the streams.
 import type { Session } from '../engine/containers/options.ts';
 import type { Terminal } from '../ui/terminal.ts';
+import { exitOnSignals } from './interrupt.ts';
 import { proxySignals } from './proxy.ts';
 
 export interface Foreground {
@@ -14,7 +15,7 @@ export interface Foreground {
 
 /** Stays with the program to its end, or until the detach keys; resolves with kapsel's exit code. */
 export async function follow(session: Session, { terminal, interactive, sigProxy }: Foreground): Promise<number> {
-  const stopProxy = sigProxy ? proxySignals((signal) => session.kill(signal)) : () => {};
+  const release = sigProxy ? proxySignals((signal) => session.kill(signal)) : exitOnSignals();
   try {
     if (terminal) {
       if (interactive) terminal.enterRawMode();
@@ -25,7 +26,7 @@ export async function follow(session: Session, { terminal, interactive, sigProxy
     return status.detached ? 0 : status.exitCode;
   } finally {
     terminal?.leave();
-    stopProxy();
+    release();
     session.close();
   }
 }

@@ -63,24 +63,32 @@ export const commands: readonly Command<any>[] = [
 
 const byName = new Map(commands.map((command) => [command.name, command]));
 
-const synonyms: Readonly<Record<string, string>> = {
-  'container ls': 'ps',
-  'container list': 'ps',
-  'container remove': 'rm',
-  'image ls': 'images',
-  'image list': 'images',
-  'image rm': 'rmi',
-  'image remove': 'rmi',
-  'system info': 'info',
-  'volume list': 'volume ls',
-  'volume remove': 'volume rm',
-};
+/** Docker's long forms, and the verbs they are. */
+const longForms: ReadonlyMap<string, string> = new Map([
+  ...'attach create exec inspect kill logs pause ps restart rm run start stop unpause wait'
+    .split(' ')
+    .map((verb) => [`container ${verb}`, verb] as const),
+  ...'import inspect load pull'.split(' ').map((verb) => [`image ${verb}`, verb] as const),
+  ['container ls', 'ps'],
+  ['container list', 'ps'],
+  ['container remove', 'rm'],
+  ['image ls', 'images'],
+  ['image list', 'images'],
+  ['image rm', 'rmi'],
+  ['image remove', 'rmi'],
+  ['system info', 'info'],
+  ['volume inspect', 'inspect'],
+  ['volume list', 'volume ls'],
+  ['volume remove', 'volume rm'],
+]);
 
-/** Verbs that Docker also knows behind these nouns. */
-const nouns: Readonly<Record<string, readonly string[]>> = {
-  container: 'attach create exec inspect kill logs pause ps restart rm run start stop unpause wait'.split(' '),
-  image: 'import inspect load pull'.split(' '),
-  volume: ['inspect'],
+/** What stands before verbs of its own. */
+export const nouns: Readonly<Record<string, string>> = {
+  container: 'Manage containers',
+  image: 'Manage images',
+  plugins: 'List and manage plugins',
+  system: 'Manage kapsel',
+  volume: 'Manage volumes',
 };
 
 export interface Verb {
@@ -94,15 +102,16 @@ export function findVerb(words: readonly string[]): Verb | undefined {
   for (const length of [2, 1]) {
     if (words.length < length) continue;
     const typed = words.slice(0, length).join(' ');
-    const [noun = '', second = ''] = words;
-    const name = synonyms[typed] ?? (length === 2 && nouns[noun]?.includes(second) === true ? second : typed);
-    const command = byName.get(name);
-    if (command) return { command, rest: words.slice(length) };
+    const command = byName.get(longForms.get(typed) ?? typed);
+    if (!command) continue;
+    const rest = words.slice(length);
+    // `image inspect` looks for images alone.
+    return { command, rest: typed.endsWith(' inspect') ? ['--type', words[0]!, ...rest] : rest };
   }
   return undefined;
 }
 
-/** Whether there are verbs below this word: `kapsel volume` lists them. */
-export function isNoun(word: string): boolean {
-  return Object.hasOwn(nouns, word);
+/** The long forms of one verb. */
+export function longFormsOf(name: string): string[] {
+  return [...longForms].flatMap(([long, verb]) => (verb === name ? [long] : []));
 }

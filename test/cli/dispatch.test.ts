@@ -122,6 +122,8 @@ t('help: of a noun', () => {
 });
 
 t('Docker’s long forms are the same verbs', () => {
+  assert.match(kapsel(['container']).stdout, /^  container run +Create and run a new container from an image$/m);
+  assert.match(kapsel(['image', 'inspect', '--type', 'foo', 'x']).stderr, /unknown type: "foo"/);
   assert.match(kapsel(['container', 'ls', '--foo']).stderr, /See 'kapsel ps --help'/);
   assert.match(kapsel(['image', 'rm', '--foo']).stderr, /See 'kapsel rmi --help'/);
 });

@@ -1,5 +1,6 @@
 // A terminal for tests: script(1) of bsdutils, which every Debian has, makes the pty and gives back the exit code.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 
 export class Pty {
@@ -28,8 +29,16 @@ export class Pty {
     this.exited = new Promise((resolve) => this.#child.once('close', (code) => resolve(code ?? -1)));
   }
 
-  get pid(): number {
-    return this.#child.pid!;
+  /** The process on this terminal that has this word in its command line: the last of its line of children. */
+  descendant(word: string): number {
+    let found = 0;
+    const look = (pid: string) => {
+      if (readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(word)) found = Number(pid);
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+      for (const child of children.split(' ').filter(Boolean)) look(child);
+    };
+    look(String(this.#child.pid));
+    return found;
   }
 
   /** Everything that has been shown, control characters and all. */

@@ -64,6 +64,21 @@ t(
   },
 );
 
+t('the terminal is as it was when a signal ends kapsel and not the program', async () => {
+  const script = quoted('echo up; sleep 60');
+  const terminal = await pty(
+    `kapsel run -it --name left --sig-proxy=false ${image} bash -c ${script}; echo "code:$?"; cat`,
+  );
+  await terminal.shows(/^up\r/m);
+  assert.is.not(await terminal.settings(), terminal.before);
+  process.kill(terminal.descendant('--sig-proxy=false'), 'SIGTERM');
+  await terminal.shows(/code:143\r/m);
+  assert.is(await terminal.settings(), terminal.before);
+  terminal.type('\u0004');
+  await terminal.exited;
+  await engine.kapsel(['rm', '-f', 'left']);
+});
+
 t('detach keys: kapsel prints nothing and exits 0, the container runs on, attach comes back', async () => {
   const script = `echo ready; read line; echo "read:$line"; sleep 60`;
   const terminal = await pty(`kapsel run -it --name kept ${image} bash -c ${quoted(script)}; echo "code:$?"`);
