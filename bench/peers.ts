@@ -2,7 +2,7 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** One contestant. */
@@ -45,7 +45,18 @@ function podman(directory: string): string[] {
     '--tmpdir',
     join(directory, 'podman-tmp'),
   ];
-  return ['podman', ...own, '--cgroup-manager', 'cgroupfs', '--events-backend', 'file', '--storage-driver', 'overlay'];
+  return [
+    'podman',
+    ...own,
+    '--runtime',
+    'runc',
+    '--cgroup-manager',
+    'cgroupfs',
+    '--events-backend',
+    'file',
+    '--storage-driver',
+    'overlay',
+  ];
 }
 
 /** Everybody that can be measured here. */
@@ -137,7 +148,8 @@ export async function dockerDaemon(
   const daemon = spawn('unshare', command, { stdio: 'ignore', detached: true });
   const ended = once(daemon, 'exit');
   const stop = async () => {
-    daemon.kill('SIGTERM');
+    // `unshare --fork` itself ignores SIGTERM.
+    process.kill(Number(readFileSync(join(directory, 'docker.pid'), 'utf8')), 'SIGTERM');
     await ended;
   };
   for (let tries = 0; tries < 100; tries += 1) {

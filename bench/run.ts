@@ -1,6 +1,7 @@
 // `npm run bench`: how long `/bin/true` takes in a container, side by side with the others, interleaved in one run.
 // Prints medians and their ratios to the floor. `--rounds N` (default 40). Peers that are not installed are said to be
-// missing; Debian's are bubblewrap, runc, crun, podman and docker.io.
+// missing; Debian's are bubblewrap, runc, crun, podman and docker.io. Run as root, in a mount namespace of its own (as
+// `npm run bench` does): podman and docker mount things.
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
