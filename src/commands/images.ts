@@ -3,7 +3,7 @@ import { defineCommand } from '../cli/command.ts';
 import { text, yes } from '../cli/values/basic.ts';
 import { filter, filters } from '../cli/values/filter.ts';
 import type { ImageSummary } from '../engine/images.ts';
-import { printListing } from '../ui/listing.ts';
+import { printListing } from './listing.ts';
 import { printLine } from '../ui/output.ts';
 import { ago, humanSize, longTime } from '../ui/units.ts';
 

@@ -2,7 +2,7 @@
 import { defineCommand } from '../cli/command.ts';
 import { text } from '../cli/values/basic.ts';
 import type { EngineInfo } from '../engine/info.ts';
-import { renderFormat } from '../ui/listing.ts';
+import { renderFormat } from './listing.ts';
 import { print, printLine, say } from '../ui/output.ts';
 import { binarySize } from '../ui/units.ts';
 

@@ -4,7 +4,7 @@ import { Failure } from '../cli/failure.ts';
 import { oneOf, text } from '../cli/values/basic.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NotFoundError } from '../engine/errors.ts';
-import { renderFormat } from '../ui/listing.ts';
+import { renderFormat } from './listing.ts';
 import { print, printLine } from '../ui/output.ts';
 import { plainJson } from '../ui/plain.ts';
 import { each } from './each.ts';

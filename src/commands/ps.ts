@@ -3,7 +3,7 @@ import { defineCommand } from '../cli/command.ts';
 import { integer, text, yes } from '../cli/values/basic.ts';
 import { filter, filters } from '../cli/values/filter.ts';
 import type { ContainerSummary } from '../engine/containers/options.ts';
-import { printListing } from '../ui/listing.ts';
+import { printListing } from './listing.ts';
 import { printLine } from '../ui/output.ts';
 import { quote } from '../ui/plain.ts';
 import { ago, ellipsis, humanDuration, longTime } from '../ui/units.ts';

@@ -1,7 +1,7 @@
 // `kapsel version`: which kapsel, Node and kernel these are.
 import { defineCommand } from '../cli/command.ts';
 import { text } from '../cli/values/basic.ts';
-import { renderFormat } from '../ui/listing.ts';
+import { renderFormat } from './listing.ts';
 import { print, printLine } from '../ui/output.ts';
 
 export const version = defineCommand({

@@ -3,7 +3,7 @@ import { defineCommand } from '../cli/command.ts';
 import { text, yes } from '../cli/values/basic.ts';
 import { label } from '../cli/values/environment.ts';
 import { filter, filters } from '../cli/values/filter.ts';
-import { printListing } from '../ui/listing.ts';
+import { printListing } from './listing.ts';
 import { printLine } from '../ui/output.ts';
 import { each } from './each.ts';
 

@@ -94,7 +94,16 @@ t('run: environment, directory, user, hostname', async () => {
   writeFileSync(file, 'FROM_FILE=1\nBOTH=file\n');
   const { stdout } = await bash(
     'echo $FROM_FILE $BOTH; pwd; id -u; id -g; echo $HOSTNAME',
-    ...['--env-file', file, '-e', 'BOTH=flag', '-w', '/tmp', '-u', '12:34', '-h', 'box'],
+    '--env-file',
+    file,
+    '-e',
+    'BOTH=flag',
+    '-w',
+    '/tmp',
+    '-u',
+    '12:34',
+    '-h',
+    'box',
   );
   assert.is(stdout, '1 flag\n/tmp\n12\n34\nbox\n');
 });
@@ -163,18 +172,16 @@ t('run: when nobody reads the output any more kapsel ends without a word, and th
 
 t('a container’s life, verb by verb', async () => {
   const { stdout, exitCode } = await kapsel(
-    ...[
-      'run',
-      '-d',
-      '--name',
-      'life',
-      '-l',
-      'team=a',
-      image,
-      'bash',
-      '-c',
-      'trap exit TERM; echo up; echo bad >&2; while :; do sleep 0.1; done',
-    ],
+    'run',
+    '-d',
+    '--name',
+    'life',
+    '-l',
+    'team=a',
+    image,
+    'bash',
+    '-c',
+    'trap exit TERM; echo up; echo bad >&2; while :; do sleep 0.1; done',
   );
   assert.is(exitCode, 0);
   assert.match(stdout, /^[0-9a-f]{64}\n$/);

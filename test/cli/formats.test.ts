@@ -42,7 +42,7 @@ t('what an image chose cannot command the terminal', () => {
   assert.is(table([[hostile]]), '\\x1b]0;owned\\x07\\x9b31m\\u202e\n');
   assert.is(quote('a"b\n\u001b\\'), '"a\\"b\\n\\x1b\\\\"');
   const json = plainJson({ Label: hostile });
-  assert.not.match(json, /[\u0000-\u001f\u007f-\u009f\u202e]/);
+  for (const character of hostile.replaceAll(/[\x20-\x7e]/g, '')) assert.not.ok(json.includes(character));
   assert.equal(JSON.parse(json), { Label: hostile });
   assert.is(
     describe(new Error(`registry says: ${hostile}\nand more`)),

@@ -48,7 +48,7 @@ t('pull off a terminal: plain lines on stderr, the result on stdout', async () =
   );
   assert.match(first.stderr, new RegExp(`^Pulling ${image}\n`));
   assert.is(first.stderr.match(/^[0-9a-f]{12}: Pull complete$/gm)?.length, layers.length);
-  assert.not.match(first.stderr, /\u001b|\r/);
+  assert.not.ok(first.stderr.includes('\u001b') || first.stderr.includes('\r'));
   const again = await kapsel('pull', image);
   assert.match(again.stdout, /\nStatus: Image is up to date for /);
   assert.is((await kapsel('pull', '-q', image)).stderr, '');
@@ -62,7 +62,8 @@ t('pull on a terminal: a line a layer, which moves; nothing of it in a redirecte
   await terminal.shows(/code:0\r/m);
   await terminal.shows(/^Status: Downloaded newer image/m);
   assert.match(terminal.output, /✔ Pulling /);
-  for (const found of [/[0-9a-f]{12} Pull complete/, /\u001b\[/]) assert.match(terminal.output, found);
+  assert.match(terminal.output, /[0-9a-f]{12} Pull complete/);
+  assert.ok(terminal.output.includes('\u001b['));
   assert.match(terminal.output, new RegExp(`Digest: sha256:[0-9a-f]{64}\r\nStatus: .*\r\n${image}\r\n`));
   await terminal.exited;
   await kapsel('rmi', image);

@@ -1,9 +1,9 @@
 // The listing commands' one way to print rows: a table, ids only, JSON lines, or a template of the user's.
 import { Failure, messageOf } from '../cli/failure.ts';
-import { print } from './output.ts';
-import { plainJson } from './plain.ts';
-import { table } from './table.ts';
-import { compileTemplate, unescapeFormat } from './template.ts';
+import { print } from '../ui/output.ts';
+import { plainJson } from '../ui/plain.ts';
+import { table } from '../ui/table.ts';
+import { compileTemplate, unescapeFormat } from '../ui/template.ts';
 
 export interface Column {
   /** The field a template names. */
