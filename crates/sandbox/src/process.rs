@@ -114,7 +114,6 @@ impl<'a> Prepared<'a> {
         trace: &Trace,
     ) -> Result<Infallible, Error> {
         let process = self.process;
-        limits::apply(process, self.personality)?;
         leave_keyring()?;
         if let Some(proc) = &self.proc {
             labels::write(proc, process)?;
@@ -133,6 +132,8 @@ impl<'a> Prepared<'a> {
         streams::settle(self.sources(terminal), channel, self.init.as_ref())?;
         streams::give_to(identity.uid, terminal.is_some());
         workdir::verify()?;
+        // Not earlier: a limit on descriptors or memory is the program's, not ours. Not later: raising one needs a right.
+        limits::apply(process, self.personality)?;
         if !process.no_new_privileges {
             // Needs CAP_SYS_ADMIN, which is about to go; the profile must allow what is still to be done, as with runc.
             self.load_seccomp()?;

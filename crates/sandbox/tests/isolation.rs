@@ -329,3 +329,15 @@ fn what_is_not_carried_out_is_refused() {
         assert!(refusal.contains("not supported"), "{pointer}: {refusal}");
     }
 }
+
+#[test]
+fn a_trace_names_the_phases_of_parent_and_child() {
+    let sandbox = Sandbox::new("ls /proc/self/fd | wc -l");
+    let file = sandbox.path("trace");
+    let outcome = common::outcome(sandbox.command().env("KAPSEL_TRACE", &file).output().unwrap());
+    assert_eq!(outcome.out, "4\n", "the trace is closed before the program: {outcome:?}");
+    let trace = fs::read_to_string(file).unwrap();
+    for phase in ["launch", "cloned", "child runs", "root entered", "paths masked", "closing"] {
+        assert!(trace.contains(&format!("sandbox: {phase}")), "{phase} is not in {trace}");
+    }
+}

@@ -167,6 +167,12 @@ fn limits_are_set_and_one_that_cannot_be_is_an_error() {
 }
 
 #[test]
+fn a_tiny_limit_meets_the_program_and_not_its_start() {
+    let limit = json!([{"type": "RLIMIT_NOFILE", "soft": 3, "hard": 3}]);
+    assert_eq!(Sandbox::new("ulimit -n").config(set("rlimits", limit)).output(), "3");
+}
+
+#[test]
 fn unlimited_may_be_written_as_javascript_writes_it() {
     let text = r#"[{"type": "RLIMIT_CORE", "soft": 0, "hard": 18446744073709552000}]"#;
     let out = Sandbox::new("ulimit -Hc").config(set("rlimits", serde_json::from_str(text).unwrap())).output();
