@@ -1,6 +1,5 @@
 // Named directories that outlive containers, under ROOT/volumes. Who mounts them is written in the containers' settings.
 
-
 import type { VolumeRow } from '../native.ts';
 import type { Engine } from './engine.ts';
 import { ConflictError, InvalidArgumentError, NotFoundError } from './errors.ts';
@@ -31,7 +30,7 @@ export class Volumes {
 
   /** The volume of that name, made where there is none; a random name when left out. */
   async create(options: { name?: string; labels?: Readonly<Record<string, string>> } = {}): Promise<Volume> {
-    const name = options.name ?? randomVolumeName();
+    const name = options.name ?? randomHex(32);
     if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/.test(name) || name.length > 255) {
       throw new InvalidArgumentError(
         'VOLUME_NAME_INVALID',
@@ -102,10 +101,6 @@ export class Volumes {
   #directory(name: string): string {
     return `${this.#engine.root}/volumes/${name}`;
   }
-}
-
-export function randomVolumeName(): string {
-  return randomHex(32);
 }
 
 export function volumeNames(settings: Settings): string[] {

@@ -1,7 +1,6 @@
 // Image references: what a user types, and the registry, repository, tag and digest it means.
 // The grammar is distribution/reference's; the defaults (docker.io, library/, latest) are Docker's.
 
-import { isIPv6 } from 'node:net';
 import { InvalidArgumentError } from '../engine/errors.ts';
 
 /** A reference with nothing left to guess. Without a digest there is always a tag. */
@@ -82,7 +81,9 @@ function split(name: string): { registry: string; repository: string } {
 function checkRegistry(text: string, registry: string): void {
   const match = /^(\[[0-9a-fA-F:]+\]|[^:[\]]+)(?::([0-9]{1,5}))?$/.exec(registry);
   const host = match?.[1] ?? '';
-  const valid = host.startsWith('[') ? isIPv6(host.slice(1, -1)) : host.split('.').every((part) => label.test(part));
+  const valid = host.startsWith('[')
+    ? URL.canParse(`http://${host}/`)
+    : host.split('.').every((part) => label.test(part));
   if (!valid || Number(match?.[2] ?? 1) > 65535 || match?.[2] === '0') {
     throw invalid(text, `"${registry}" is no registry's host[:port]`);
   }

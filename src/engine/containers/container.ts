@@ -7,7 +7,6 @@ import { close, type ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
 import { AbortedError, ConflictError, KapselError, NotFoundError } from '../errors.ts';
 import { Alarm } from '../events.ts';
-import { Connection } from './connection.ts';
 import { execRequest } from './exec.ts';
 import { describeContainer, type ContainerInspect } from './inspect.ts';
 import { readLog } from './logs.ts';
@@ -31,8 +30,8 @@ import { dying, reconcile, removeRemains, whileDead } from './reap.ts';
 import { bystander, join, joining, openSession } from './session.ts';
 import type { Settings } from './settings.ts';
 import { beginWith, claimLock, Life, type Claim } from './start.ts';
-import { collect, defaultMaxBuffer, feed, maxBufferExceeded } from './streams.ts';
-import { attached, runDetached, Stopper, witnessed, type AttachedStreams, type ExecProcess } from './supervise.ts';
+import type { AttachedStreams, ExecProcess } from './supervise.ts';
+import { supervision } from './supervision.ts';
 
 export type { ContainerInspect } from './inspect.ts';
 export type { AttachedStreams, ExecProcess } from './supervise.ts';
@@ -59,6 +58,7 @@ export class Container {
   async start(): Promise<void> {
     if (await this.#isRunning()) return;
     const life = await Life.begin(this.#engine, this.#claim());
+    const { runDetached } = await supervision();
     this.#ended = (await runDetached(this.#engine, life)).exited;
   }
 
@@ -81,6 +81,7 @@ export class Container {
 
   /** Joins Node's streams to a running container. */
   async attach(): Promise<AttachedStreams> {
+    const { attached, Connection } = await supervision();
     const { settings, fd } = await this.#running();
     const pipes = openPipes(
       { request: 'attach' },
@@ -93,6 +94,7 @@ export class Container {
 
   /** Starts the container with its streams in hand from the first byte. */
   async startStreams(): Promise<AttachedStreams> {
+    const { attached, Connection, witnessed } = await supervision();
     const claim = this.#claim();
     const { interactive, tty } = claim.settings;
     const pipes = openPipes({ request: 'attach' }, { stdin: interactive, stdout: true, stderr: !tty });
@@ -111,6 +113,7 @@ export class Container {
     const began = performance.now();
     if (options.signal?.aborted) throw new AbortedError();
     const { settings, fd } = await this.#running();
+    const { collect, Connection, defaultMaxBuffer, feed, maxBufferExceeded, Stopper } = await supervision();
     const wanted = {
       stdin: options.input !== undefined || (options.interactive ?? false),
       stdout: true,
@@ -143,6 +146,7 @@ export class Container {
 
   /** Runs a program beside the first, its streams in hand. */
   async spawn(options: ExecOptions): Promise<ExecProcess> {
+    const { attached, Connection } = await supervision();
     const { settings, fd } = await this.#running();
     const tty = options.tty ?? false;
     const pipes = openPipes(execRequest(settings, options), {
@@ -168,6 +172,7 @@ export class Container {
 
   /** Resolves when it is not running, at once where it is not. */
   async wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
+    const { Connection } = await supervision();
     if (options.signal?.aborted) throw new AbortedError();
     const fd = await this.#connect(options.signal).catch((error: unknown) => {
       if (error instanceof NotFoundError && this.#ended !== undefined) return undefined;
@@ -208,6 +213,7 @@ export class Container {
 
   /** Resolves when it has stopped; at once where it does not run. */
   async stop(options: StopOptions = {}): Promise<void> {
+    const { Connection } = await supervision();
     const { document } = await this.#row();
     const settings = document as Settings;
     const signal = options.signal === undefined ? settings.stopSignal : signalNumber(options.signal);
@@ -227,6 +233,7 @@ export class Container {
 
   /** CONTAINER_NOT_RUNNING where there is nothing to signal. */
   async kill(signal: Signal = 'SIGKILL'): Promise<void> {
+    const { Connection } = await supervision();
     const number = signalNumber(signal);
     const { fd } = await this.#running(`cannot kill container: ${this.name}: `);
     const connection = new Connection(fd);
@@ -286,6 +293,7 @@ export class Container {
   }
 
   async #ask(request: object): Promise<void> {
+    const { Connection } = await supervision();
     const { fd } = await this.#running();
     const connection = new Connection(fd);
     try {

@@ -8,8 +8,6 @@ import { AbortedError, ConflictError, KapselError } from '../errors.ts';
 import type { ReadyImage } from '../images.ts';
 import { processorsOnline } from '../info.ts';
 import { randomHex } from '../random.ts';
-import { randomVolumeName } from '../volumes.ts';
-import { Connection } from './connection.ts';
 import { Container } from './container.ts';
 import { checkGround } from './ground.ts';
 import { summaries } from './list.ts';
@@ -21,8 +19,8 @@ import { reconcile } from './reap.ts';
 import { joining, openSession } from './session.ts';
 import { resolveSettings, type Settings } from './settings.ts';
 import { beginWith, claimLock, Life, type Claim } from './start.ts';
-import { collect, defaultMaxBuffer, feed, maxBufferExceeded } from './streams.ts';
-import { runDetached, Stopper, witnessed } from './supervise.ts';
+import { supervision } from './supervision.ts';
+import { trace } from '../trace.ts';
 
 export class Containers {
   readonly #engine: Engine;
@@ -45,6 +43,7 @@ export class Containers {
 
   /** `kapsel run -d`: makes a container and resolves when its program runs. */
   async start(image: string, options: CreateOptions = {}): Promise<Container> {
+    const { runDetached } = await supervision();
     const { claim, name } = await this.#make(image, options);
     const { exited } = await runDetached(this.#engine, await Life.begin(this.#engine, claim));
     return new Container(this.#engine, claim.id, name, exited);
@@ -55,6 +54,7 @@ export class Containers {
   run(image: string, options?: RunOptions): Promise<RunResult>;
   async run(image: string, options: RunOptions = {}): Promise<RunResult<string | Buffer>> {
     const began = performance.now();
+    const { collect, Connection, defaultMaxBuffer, feed, maxBufferExceeded, Stopper, witnessed } = await supervision();
     const warnings: string[] = [];
     const { claim } = await this.#make(image, {
       rm: true,
@@ -134,7 +134,9 @@ export class Containers {
 
   /** A container on its way to its first start: its row is there, and its lock held. */
   async #make(image: string, options: CreateOptions): Promise<{ claim: Claim; name: string }> {
+    trace('asked');
     const ready = await this.#image(image, options);
+    trace('image found');
     if (options.signal?.aborted) throw new AbortedError();
     const id = randomHex(32);
     const settings = this.#settings(id, ready, options);
@@ -159,7 +161,7 @@ export class Containers {
     return {
       ...settings,
       mounts: settings.mounts.map((mount) =>
-        mount.type === 'volume' && mount.anonymous ? { ...mount, source: randomVolumeName() } : mount,
+        mount.type === 'volume' && mount.anonymous ? { ...mount, source: randomHex(32) } : mount,
       ),
     };
   }

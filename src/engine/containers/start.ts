@@ -9,6 +9,7 @@ import { ConflictError, type KapselError } from '../errors.ts';
 import { deviceAccess } from './devices.ts';
 import { ground } from './ground.ts';
 import { encode, launch } from './launch.ts';
+import { trace } from '../trace.ts';
 import { exitStatus, MonitorLostError } from './exit.ts';
 import { complaintOf, spawnMonitor, type StreamRequest } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
@@ -61,6 +62,7 @@ export class Life implements Witness {
   static async begin(engine: Engine, claim: Claim, first?: StreamRequest): Promise<Life> {
     try {
       const { id, paths, settings, layers } = claim;
+      trace('recorded');
       const given = ground(settings, deviceAccess(settings.devices, settings.privileged));
       const owner = given.mappings[0]?.hostID;
       prepareDirectories(paths, owner);
@@ -68,7 +70,10 @@ export class Life implements Witness {
       prepareBinds(settings);
       engine.volumes.prepare(settings, owner);
       const document = encode(launch(id, settings, paths, layers, given));
-      return new Life(engine, claim, spawnMonitor(document, claim.lock, first));
+      trace('prepared');
+      const life = new Life(engine, claim, spawnMonitor(document, claim.lock, first));
+      trace('spawned');
+      return life;
     } catch (error) {
       await abandon(engine, claim, error as KapselError);
       throw error;
@@ -91,13 +96,16 @@ export class Life implements Witness {
   }
 
   started(pid: number): void {
+    trace('running');
     this.#running = true;
     this.#engine.database.started(this.#claim.id, pid);
   }
 
   async ended(status: ExitStatus): Promise<ExitStatus> {
+    trace('ended');
     const { exitCode, signal, oomKilled, finishedAt } = status;
     await this.#finish({ exitCode, oomKilled, finishedAt, ...(signal ? { signal: signalNumber(signal) } : {}) });
+    trace('finished');
     return status;
   }
 

@@ -12,6 +12,9 @@ import type { Life } from './start.ts';
 import type { Pipes } from './pipes.ts';
 import { reader, writer } from './streams.ts';
 
+export { Connection } from './connection.ts';
+export { collect, defaultMaxBuffer, feed, maxBufferExceeded } from './streams.ts';
+
 /** Streams of a running program. With a terminal, stdout carries everything. */
 export interface AttachedStreams {
   stdin: Writable | undefined;
