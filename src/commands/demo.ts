@@ -3,6 +3,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { defineCommand } from '../cli/command.ts';
+import { UnsupportedError } from '../engine/errors.ts';
 import { print } from '../ui/output.ts';
 import { table } from '../ui/table.ts';
 import { warn } from './container-flags.ts';
@@ -58,15 +59,15 @@ export const demo = defineCommand({
   async run(_invocation, context) {
     const engine = await context.engine();
     const host = await promisify(execFile)('sh', ['-c', script]);
-    const result = await pulling(`Making ${image}`, true, ({ signal }) =>
-      engine.containers.run(image, {
-        command: ['sh', '-c', script],
-        memory: '256m',
-        pidsLimit: 64,
-        signal,
-        onWarning: warn,
-      }),
-    );
+    const start = (limits: { memory?: string; pidsLimit?: number }) =>
+      pulling(`Making ${image}`, true, ({ signal }) =>
+        engine.containers.run(image, { command: ['sh', '-c', script], ...limits, signal, onWarning: warn }),
+      );
+    const result = await start({ memory: '256m', pidsLimit: 64 }).catch((error: unknown) => {
+      // Ordinary users often have no cgroup; the warning of the second try says so.
+      if (!(error instanceof UnsupportedError)) throw error;
+      return start({});
+    });
     if (result.exitCode !== 0) {
       print(result.stderr);
       return result.exitCode;

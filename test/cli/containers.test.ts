@@ -1,11 +1,12 @@
 // The command line with real containers: output, exit codes, signals, listings.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type TestEngine, testEngine } from '../harness/engine.ts';
+import { run, type TestEngine, testEngine } from '../harness/engine.ts';
 
 const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
 const image = 'host:bash,cat,env,id,ls,pwd,sleep';
@@ -344,6 +345,21 @@ t('demo: host and container side by side', async () => {
   assert.match(stdout, /^System call filter +\w+ +on$/m);
   assert.match(stdout, /^Memory limit \(bytes\) +\w+ +268435456$/m);
   assert.is((await kapsel('ps', '-aq')).stdout, '');
+});
+
+t('demo: an ordinary user sees it too, with a word about what is missing', async () => {
+  if (process.getuid?.() !== 0) return;
+  const home = mkdtempSync(join(tmpdir(), 'kapsel-test-user-'));
+  chownSync(home, 12345, 12345);
+  const { stdout, stderr, exitCode } = await run(process.execPath, [cli, 'demo'], {
+    uid: 12345,
+    env: { HOME: home, XDG_DATA_HOME: join(home, 'data'), XDG_RUNTIME_DIR: home, XDG_CACHE_HOME: '' },
+  });
+  rmSync(home, { recursive: true, force: true });
+  assert.is(exitCode, 0, stderr);
+  assert.match(stdout, /^User id +12345 \(0 is 0 outside\) +0 \(0 is 12345 outside\)$/m);
+  assert.match(stdout, /^Own process id +\d+ +1$/m);
+  assert.match(stderr, /^(WARNING: [^\n]+\n)*$/);
 });
 
 t('a dead monitor is noticed: ps tells the truth', async () => {
