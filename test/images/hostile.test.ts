@@ -6,6 +6,7 @@ import { existsSync, lstatSync, readFileSync, readdirSync, writeFileSync } from 
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { removeTrees } from '../../src/engine/images/worker.ts';
 import { busyboxLayers, debianTar, ociLayout } from '../harness/images.ts';
 import { failure, FaultyRegistry, TestStore } from '../registry/faulty.ts';
 import { scratchDirectory } from './store.ts';
@@ -158,6 +159,20 @@ t('load and import killed at any moment: the next one cleans up after them', asy
   const left = store.contents().filter((name) => name.startsWith('layers/.') || name.startsWith('tmp/'));
   assert.equal(left, []);
   assert.not(existsSync(join(store.root, 'layers', '.lock')));
+});
+
+t('a tree that is still written to for a moment is removed all the same', async () => {
+  const path = join(scratch.path, 'busy');
+  const script =
+    'i=0; end=$(($(date +%s%N) + 300000000)); while [ $(date +%s%N) -lt $end ]; do i=$((i+1)); mkdir -p "$0/$i/x"; done';
+  execFileSync('mkdir', [path]);
+  const writer = spawn('sh', ['-c', script, path], { stdio: 'ignore' });
+  const ended = once(writer, 'exit');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await removeTrees([path]);
+  await ended;
+  await removeTrees([path]);
+  assert.not(existsSync(path));
 });
 
 t.run();

@@ -168,8 +168,16 @@ export class Layers {
     await this.discard(doomed);
   }
 
-  /** Removes what processes that died had begun, or had not finished to remove. */
+  /** Removes what processes that died had begun, or had not finished to remove. What cannot go now hinders nobody. */
   async sweep(): Promise<void> {
+    try {
+      await this.#sweep();
+    } catch (error) {
+      if (!(error instanceof KapselError)) throw error;
+    }
+  }
+
+  async #sweep(): Promise<void> {
     const entries = readdirSync(this.#directory);
     const recorded = new Set(this.#database.layers().map(({ diffId }) => hex(diffId)));
     const names = new Set(
@@ -184,9 +192,8 @@ export class Layers {
       if (existsSync(`${path}.old`)) await removeTrees([`${path}.old`]);
     }
     await this.discard(dead);
-    await this.remove(
-      entries.filter((name) => !name.startsWith('.') && !recorded.has(name)).map((name) => `sha256:${name}`),
-    );
+    const isForgotten = (name: string) => /^[0-9a-f]{64}$/.test(name) && !recorded.has(name);
+    await this.remove(entries.filter(isForgotten).map((name) => `sha256:${name}`));
   }
 
   #staging(name: string): string {

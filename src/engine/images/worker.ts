@@ -5,6 +5,7 @@ import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { memfd, pipe, reap, runtimePath, spawn } from '../../native.ts';
 import { AbortedError, errorFrom, type Failure, KapselError } from '../errors.ts';
 
@@ -47,9 +48,21 @@ export async function unpack(input: Input, { into, mode, digest, diffId, signal 
   return JSON.parse(await run(args, { input, signal })) as Unpacked;
 }
 
-/** Removes trees, whatever is in them and whoever owns it; what is not there is no error. */
+/**
+ * Removes trees, whatever is in them and whoever owns it; what is not there is no error.
+ * The unpacker of a process that was killed may still be writing for a moment, until it sees that its input has ended.
+ */
 export async function removeTrees(paths: string[]): Promise<void> {
-  if (paths.length > 0) await run(['reap'], { document: { remove: paths } });
+  if (paths.length === 0) return;
+  for (let pause = 20; ; pause *= 2) {
+    try {
+      await run(['reap'], { document: { remove: paths } });
+      return;
+    } catch (error) {
+      if (!(error instanceof KapselError) || error.code !== 'REMOVE_FAILED' || pause > 1000) throw error;
+      await sleep(pause);
+    }
+  }
 }
 
 export async function hostSources(programs: string[], path: string): Promise<HostSource[]> {
