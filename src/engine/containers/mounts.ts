@@ -145,9 +145,10 @@ export function defaultMounts(choices: DefaultMountChoices): OciMount[] {
             options: [sysAccess, ...secure],
           },
         ]),
-    choices.ipc === 'host' && inUserNamespace
-      ? bind('/dev/mqueue')
-      : { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: secure },
+    // The view of the machine's queues is the machine's to mount, and need not be there to be bound.
+    ...(choices.ipc === 'host' && inUserNamespace
+      ? []
+      : [{ destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: secure }]),
     ...shm(choices, bind),
   ];
 }
