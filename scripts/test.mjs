@@ -15,6 +15,8 @@ debianPackages([
   { package: 'python3', program: 'python3', why: 'the tests unpack archives that Python wrote' },
   { package: 'procps', program: 'ps', why: 'the default image has it' },
   { package: 'zstd', program: 'zstd', why: 'the tests compress layers with it' },
+  { package: 'openssl', program: 'openssl', why: 'the tests make a registry a certificate with it' },
+  { package: 'strace', program: 'strace', why: 'the tests count the programs that are started with it' },
   { package: 'jq', program: 'jq', why: 'the tests edit image configs with it' },
   { package: 'iproute2', program: 'ip', why: 'the default image has it' },
   { package: 'util-linux', program: 'setpriv', why: 'the rootless tests become an ordinary user with it' },
