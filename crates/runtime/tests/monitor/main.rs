@@ -8,6 +8,7 @@ mod escape;
 mod harness;
 mod hostile;
 mod limits;
+mod peer;
 mod rootless;
 mod run;
 mod streams;
