@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type TestEngine, testEngine } from '../harness/engine.ts';
@@ -61,7 +62,7 @@ t('pull on a terminal: a line a layer, which moves; nothing of it in a redirecte
   const terminal = await Pty.open(`${cli} pull ${image} > ${output}; echo "code:$?"; cat ${output}`, engine.env);
   await terminal.shows(/code:0\r/m);
   await terminal.shows(/^Status: Downloaded newer image/m);
-  assert.match(terminal.output, /✔ Pulling /);
+  assert.match(stripVTControlCharacters(terminal.output), /✔ Pulling /);
   assert.match(terminal.output, /[0-9a-f]{12} Pull complete/);
   assert.ok(terminal.output.includes('\u001b['));
   assert.match(terminal.output, new RegExp(`Digest: sha256:[0-9a-f]{64}\r\nStatus: .*\r\n${image}\r\n`));
