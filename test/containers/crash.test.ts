@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 
-import type { KapselError } from '../../src/index.ts';
+import { Engine, type KapselError } from '../../src/index.ts';
 import { testEngine, type Census, type TestEngine } from '../harness/engine.ts';
 import { all, image } from './inside.ts';
 import { rejects } from './rejects.ts';
@@ -111,6 +111,19 @@ t('a detached --rm container whose monitor is killed vanishes by the next comman
   process.kill(parentOf((await container.inspect()).State.Pid), 'SIGKILL');
   assert.is((await container.wait()).exitCode, 137);
   await rejects(container.inspect(), { code: 'CONTAINER_NOT_FOUND' });
+  assert.equal(await test.census(), before);
+});
+
+t('a run cleans up after the dead, too', async () => {
+  const { root, runRoot, cgroupParent } = test;
+  const container = await test.engine.containers.start(image, { command: ['sleep', '60'], rm: true });
+  const { Pid } = (await container.inspect()).State;
+  // Without its starter, who would see it.
+  await test.engine.close();
+  process.kill(parentOf(Pid), 'SIGKILL');
+  await until(() => isGone(Pid));
+  await using other = new Engine({ root, runRoot, cgroupParent });
+  await other.containers.run(image, { command: ['bash', '-c', 'exit 0'] });
   assert.equal(await test.census(), before);
 });
 

@@ -22,9 +22,14 @@ import { beginWith, claimLock, Life, type Claim } from './start.ts';
 import { supervision } from './supervision.ts';
 import { trace } from '../trace.ts';
 
+/** Milliseconds between two looks for the dead by a program that runs many containers. */
+const tidyEvery = 1000;
+
 export class Containers {
   readonly #engine: Engine;
   #cpus: Set<number> | undefined;
+  /** When `#tidy` last looked. */
+  #tidied = -Infinity;
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -45,7 +50,10 @@ export class Containers {
   async start(image: string, options: CreateOptions = {}): Promise<Container> {
     const { runDetached } = await supervision();
     const { claim, name } = await this.#make(image, options);
-    const { exited } = await runDetached(this.#engine, await Life.begin(this.#engine, claim));
+    const life = await Life.begin(this.#engine, claim);
+    const tidied = this.#tidy();
+    const { exited } = await runDetached(this.#engine, life);
+    await tidied;
     return new Container(this.#engine, claim.id, name, exited);
   }
 
@@ -68,6 +76,7 @@ export class Containers {
     const { tty, interactive } = claim.settings;
     const pipes = openPipes({ request: 'attach' }, { stdin: interactive, stdout: true, stderr: !tty });
     const life = await beginWith(this.#engine, claim, pipes);
+    const tidied = this.#tidy();
     const connection = new Connection(life.connection, { unanswered: 1 });
     const { timeout } = options;
     const stop = new Stopper(
@@ -86,6 +95,7 @@ export class Containers {
         exited,
       ]);
       stop.check();
+      await tidied;
       const decode = (bytes: Buffer) => (options.encoding === 'buffer' ? bytes : bytes.toString('utf8'));
       return {
         ...status,
@@ -111,7 +121,10 @@ export class Containers {
     const joined = joining({ request: 'attach' }, stdio, claim.settings.tty);
     const life = await beginWith(this.#engine, claim, joined);
     const session = openSession(life.connection, joined, stdio, life);
-    return { ...session, container: new Container(this.#engine, claim.id, name) };
+    const tidied = this.#tidy();
+    const exited = session.exited.finally(() => tidied);
+    exited.catch(() => {});
+    return { ...session, exited, container: new Container(this.#engine, claim.id, name) };
   }
 
   /** By id, by the beginning of one, or by name. CONTAINER_NOT_FOUND where there is none. */
@@ -125,6 +138,16 @@ export class Containers {
   async list(options: ListOptions = {}): Promise<ContainerSummary[]> {
     await reconcile(this.#engine);
     return summaries(this.#engine.database.containers(), options);
+  }
+
+  /**
+   * Cleans up after the dead, while the container that was asked for is starting: it costs nobody anything where there
+   * are none. What fails here the next command tries again.
+   */
+  async #tidy(): Promise<void> {
+    if (performance.now() - this.#tidied < tidyEvery) return;
+    this.#tidied = performance.now();
+    await reconcile(this.#engine).catch(() => {});
   }
 
   #image(reference: string, { pull, platform, signal, onProgress }: CreateOptions): Promise<ReadyImage> {

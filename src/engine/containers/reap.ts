@@ -117,11 +117,11 @@ export async function reconcile(engine: Engine): Promise<void> {
   await Promise.all(workers);
 }
 
-function ignoringMissing<T>(work: () => T): T | undefined {
+/** Another command may have been here first, and found the container dead. */
+export function ignoringMissing<T>(work: () => T): T | undefined {
   try {
     return work();
   } catch (error) {
-    // Another command was here first.
     if (error instanceof NotFoundError) return undefined;
     throw error;
   }

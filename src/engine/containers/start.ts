@@ -16,7 +16,7 @@ import { signalNumber } from './notation/quantities.ts';
 import { containerPaths, type Paths } from './paths.ts';
 import { closePipes, type Pipes } from './pipes.ts';
 import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
-import { anonymousVolumes, dying, forget, reap, removeRemains, whileDead } from './reap.ts';
+import { anonymousVolumes, dying, forget, ignoringMissing, reap, removeRemains, whileDead } from './reap.ts';
 import type { ExitStatus } from './options.ts';
 import type { Witness } from './session.ts';
 import type { Settings } from './settings.ts';
@@ -98,7 +98,7 @@ export class Life implements Witness {
   started(pid: number): void {
     trace('running');
     this.#running = true;
-    this.#engine.database.started(this.#claim.id, pid);
+    ignoringMissing(() => this.#engine.database.started(this.#claim.id, pid));
   }
 
   async ended(status: ExitStatus): Promise<ExitStatus> {
@@ -127,14 +127,15 @@ export class Life implements Witness {
     // With --rm the monitor has removed the lock with all else. Without, somebody may have started the container again
     // since: then its row and its run directory are about another life.
     if (settings.rm && !existsSync(paths.directory)) {
-      database.exited(id, exit);
+      ignoringMissing(() => database.exited(id, exit));
       await forget(this.#engine, id, anonymousVolumes(settings));
       return;
     }
     await whileDead(paths.lock, async () => {
-      database.exited(id, exit);
-      if (settings.rm) await removeRemains(this.#engine, database.container(id), true);
-      else removeRunDirectory(paths.runDirectory);
+      ignoringMissing(() => database.exited(id, exit));
+      const row = settings.rm ? ignoringMissing(() => database.container(id)) : undefined;
+      if (row !== undefined) await removeRemains(this.#engine, row, true);
+      removeRunDirectory(paths.runDirectory);
     });
   }
 
