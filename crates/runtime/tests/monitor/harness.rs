@@ -277,6 +277,8 @@ impl Drop for Container {
         if self.monitor.try_wait().is_ok_and(|status| status.is_none()) {
             let _ = self.monitor.kill();
             let _ = self.monitor.wait();
+        }
+        if !self.cgroups().is_empty() {
             self.reap(&[]);
         }
     }
