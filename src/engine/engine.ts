@@ -5,6 +5,7 @@ import { mkdirSync } from 'node:fs';
 
 import { Database } from '../native.ts';
 import { Containers } from './containers/containers.ts';
+import { diskError } from './disk.ts';
 import { Events } from './events.ts';
 import { Images } from './images.ts';
 import { describeEngine, type EngineInfo, type EngineVersion, version } from './info.ts';
@@ -83,11 +84,15 @@ export class Engine implements AsyncDisposable {
   #open(): Database {
     const path = `${this.root}/kapsel.db`;
     // Others may pass through to reach what is theirs (a container's root in a user namespace), and see no names.
-    mkdirSync(this.root, { recursive: true, mode: 0o711 });
-    for (const directory of ['containers', 'layers', 'volumes', 'cache', 'tmp']) {
-      mkdirSync(`${this.root}/${directory}`, { recursive: true, mode: 0o711 });
+    try {
+      mkdirSync(this.root, { recursive: true, mode: 0o711 });
+      for (const directory of ['containers', 'layers', 'volumes', 'cache', 'tmp']) {
+        mkdirSync(`${this.root}/${directory}`, { recursive: true, mode: 0o711 });
+      }
+      mkdirSync(`${this.runRoot}/containers`, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw diskError(error);
     }
-    mkdirSync(`${this.runRoot}/containers`, { recursive: true, mode: 0o700 });
     return new Database(path);
   }
 }

@@ -3,6 +3,7 @@
 import { hostname } from 'node:os';
 
 import { close } from '../../native.ts';
+import { diskError } from '../disk.ts';
 import type { Engine } from '../engine.ts';
 import { AbortedError, ConflictError, KapselError } from '../errors.ts';
 import type { ReadyImage } from '../images.ts';
@@ -15,7 +16,7 @@ import { containerName, generatedName } from './notation/names.ts';
 import type { ContainerSummary, CreateOptions, ListOptions, RunOptions, RunResult, Session, Stdio } from './options.ts';
 import { openPipes } from './pipes.ts';
 import { prepareBinds } from './prepare.ts';
-import { reconcile } from './reap.ts';
+import { anonymousVolumes, forget, reconcile } from './reap.ts';
 import { joining, openSession } from './session.ts';
 import { resolveSettings, type Settings } from './settings.ts';
 import { beginWith, claimLock, Life, type Claim } from './start.ts';
@@ -42,7 +43,12 @@ export class Containers {
     const settings = this.#settings(id, ready, options);
     prepareBinds(settings);
     const name = await this.#insert(id, ready, settings, options, 'created');
-    this.#engine.volumes.prepare(settings);
+    try {
+      this.#engine.volumes.prepare(settings);
+    } catch (error) {
+      await forget(this.#engine, id, anonymousVolumes(settings));
+      throw diskError(error);
+    }
     return new Container(this.#engine, id, name);
   }
 

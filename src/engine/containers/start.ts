@@ -4,6 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 
 import { close, lockExclusive, now, reap as waitFor, removeRunDirectory, type Exit } from '../../native.ts';
+import { diskError } from '../disk.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, type KapselError } from '../errors.ts';
 import { deviceAccess } from './devices.ts';
@@ -74,8 +75,9 @@ export class Life implements Witness {
       const life = new Life(engine, claim, spawnMonitor(document, claim.lock, first));
       trace('spawned');
       return life;
-    } catch (error) {
-      await abandon(engine, claim, error as KapselError);
+    } catch (cause) {
+      const error = diskError(cause) as KapselError;
+      await abandon(engine, claim, error);
       throw error;
     } finally {
       // By now the monitor has its own of each, or nobody needs them.
