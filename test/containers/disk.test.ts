@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { removeCgroups } from '../harness/engine.ts';
 
 const t = suite('disks that refuse');
 let directory: string;
@@ -14,7 +15,10 @@ t.before(() => {
   directory = mkdtempSync(`${tmpdir()}/kapsel-test-disk-`);
 });
 
-t.after(() => rmSync(directory, { recursive: true, force: true }));
+t.after(async () => {
+  await removeCgroups('/kapsel-test-disk');
+  rmSync(directory, { recursive: true, force: true });
+});
 
 /** Runs lines with `engine` and `image` at hand on a file system of its own; gives what they print. */
 function onSmallDisk(options: string, lines: string): string {

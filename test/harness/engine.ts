@@ -1,7 +1,7 @@
 // A whole engine of a test's own: roots in the test file's folder, a cgroup of its own, the CLI bound to them.
 
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Engine } from '../../src/index.ts';
@@ -108,8 +108,17 @@ export class TestEngine {
       await (await this.engine.containers.get(container.id)).remove({ force: true }).catch(() => undefined);
     }
     await this.engine.close();
+    await removeCgroups(this.cgroupParent);
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+/** The engine's own cgroup, in every hierarchy: empty once its containers are gone. */
+export async function removeCgroups(parent: string): Promise<void> {
+  for (const hierarchy of await readdir('/sys/fs/cgroup').catch(() => [])) {
+    await rmdir(join('/sys/fs/cgroup', hierarchy, parent)).catch(() => undefined);
+  }
+  await rmdir(join('/sys/fs/cgroup', parent)).catch(() => undefined);
 }
 
 /** An engine of the test's own; `close` it in `after`. */
