@@ -3,20 +3,21 @@
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { removeCgroups } from '../harness/engine.ts';
+import { removeCgroups, scratch } from '../harness/engine.ts';
 
 const t = suite('disks that refuse');
 let directory: string;
+const cgroupParent = `/${basename(scratch)}-disk`;
 
 t.before(() => {
-  directory = mkdtempSync(`${tmpdir()}/kapsel-test-disk-`);
+  directory = mkdtempSync(join(scratch, 'disk-'));
 });
 
 t.after(async () => {
-  await removeCgroups('/kapsel-test-disk');
+  await removeCgroups(cgroupParent);
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -25,7 +26,7 @@ function onSmallDisk(options: string, lines: string): string {
   const code = `
     import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
     import { readdirSync, writeFileSync, rmSync, statfsSync } from 'node:fs';
-    const engine = new Engine({ root: '${directory}/root', runRoot: '/dev/shm/${directory.split('/').at(-1)}', cgroupParent: '/kapsel-test-disk' });
+    const engine = new Engine({ root: '${directory}/root', runRoot: '${directory}-run', cgroupParent: '${cgroupParent}' });
     const image = 'host:bash';
     ${lines}
     await engine.close();
