@@ -123,30 +123,38 @@ fn run(document: &Document) -> Result<u8, Error> {
         measure(&plan, document.repeat)?;
         return Ok(0);
     }
-    let mut first = launch(&plan)?;
+    let status = container(&plan, document);
+    drop(entry);
+    if let Some(cgroup) = cgroup {
+        cgroup.remove().expect("an empty cgroup");
+    }
+    status
+}
+
+fn container(plan: &Plan, document: &Document) -> Result<u8, Error> {
+    let mut first = launch(plan)?;
     if document.hold {
         first.release()?;
     }
     let mut status = finish(&mut first, document.exec.is_empty());
     for exec in &document.exec {
-        let mut process = join(&Join {
-            target: first.pidfd.as_fd(),
-            process: &exec.process,
-            user: &exec.user,
-            group_add: &[],
-            seccomp: seccomp.as_ref(),
-            cgroup: entry.as_ref(),
-            stdio: fds,
-        })?;
-        status = finish(&mut process, true);
+        status = status.and_then(|_| {
+            let mut process = join(&Join {
+                target: first.pidfd.as_fd(),
+                process: &exec.process,
+                user: &exec.user,
+                group_add: &[],
+                seccomp: plan.seccomp,
+                cgroup: plan.cgroup,
+                stdio: plan.stdio,
+            })?;
+            finish(&mut process, true)
+        });
     }
     if !document.exec.is_empty() {
         let _ =
             nix::sys::signal::kill(nix::unistd::Pid::from_raw(first.pid), nix::sys::signal::Signal::SIGKILL);
         wait(&first.pidfd);
-    }
-    if let Some(cgroup) = cgroup {
-        cgroup.remove().expect("an empty cgroup");
     }
     status
 }
