@@ -29,7 +29,7 @@ t('a second time installs and builds nothing', async () => {
 t('without arguments shows the host and a container side by side', async () => {
   const { exitCode, stdout, stderr } = await run(process.execPath, [start], { env: engine.env });
   assert.is(exitCode, 0, stderr);
-  for (const what of [/host/i, /container/i, /pid/i, /hostname/i, /interfaces/i, /overlay/i, /memory/i]) {
+  for (const what of [/host/i, /container/i, /process id/i, /hostname/i, /interfaces/i, /overlay/i, /memory/i]) {
     assert.match(stdout, what);
   }
 });
