@@ -93,8 +93,10 @@ export const dying = 1000;
 
 /** Brings the database to the truth, and cleans what the dead have left. */
 export async function reconcile(engine: Engine): Promise<void> {
-  const { died, remove, strays } = engine.database.reconcile(engine.runRoot);
-  if (died.length + remove.length + strays.length === 0) return;
+  // A run directory without a row has gone by now. It is all that its maker had made: the row comes next. Anything else of
+  // its id is no stray's: the maker may be alive, and has begun again with the same id.
+  const { died, remove } = engine.database.reconcile(engine.runRoot);
+  if (died.length + remove.length === 0) return;
   const pathsOf = (id: string) => containerPaths(engine.root, engine.runRoot, id);
   const vanishing = new Set(remove.map((row) => row.id));
   const tasks = [
@@ -108,7 +110,6 @@ export async function reconcile(engine: Engine): Promise<void> {
             removeRunDirectory(pathsOf(row.id).runDirectory);
           }),
       ),
-    ...strays.map((id) => () => reap(`${engine.cgroupParent}/${id}`, [pathsOf(id).directory])),
   ];
   // A few at a time: after a crash there may be hundreds.
   const workers = Array.from({ length: Math.min(4, tasks.length) }, async () => {
