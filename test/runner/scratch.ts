@@ -74,6 +74,10 @@ export async function remains(scratch: Scratch): Promise<string[]> {
     await rmdir(path).catch(() => undefined);
     complaints.push(`left a cgroup: ${path}`);
   }
+  // Rust's tests share a parent, which the crate leaves in place as it leaves /kapsel.
+  for (const hierarchy of await readdir('/sys/fs/cgroup').catch(() => [])) {
+    await rmdir(join('/sys/fs/cgroup', hierarchy, 'kapsel-test')).catch(() => undefined);
+  }
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
     .split('\n')
     .filter((line) => line.includes(scratch.path));

@@ -213,7 +213,7 @@ mod tests {
     /// A hybrid machine filters devices with v1; its v2 tree takes the program all the same.
     #[test]
     fn the_kernel_takes_the_program_keeps_to_it_and_replaces_it() {
-        let path = format!("/kapsel-test-bpf-{}/a", std::process::id());
+        let path = format!("/kapsel-test/bpf-{}/a", std::process::id());
         let cgroup = Cgroup::create(&path, &LinuxResources::default()).unwrap();
         let Some((_, directory)) = cgroup.directories().find(|(name, _)| matches!(*name, "" | "unified"))
         else {

@@ -153,8 +153,8 @@ impl Cgroup {
         }
     }
 
-    /// Removes the cgroup, those nested in it, and parents made by [`Cgroup::create`] that are empty. A cgroup already
-    /// gone is no error; one whose processes do not end within a second is.
+    /// Removes the cgroup, those nested in it, and parents made by [`Cgroup::create`] that are empty, but for the
+    /// one directly below the root. A cgroup already gone is no error; one whose processes do not end within a second is.
     pub fn remove(self) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         let mut result = Ok(());

@@ -1,4 +1,4 @@
-//! Cgroups against the kernel of this machine; as root, in cgroups of their own named kapsel-test-….
+//! Cgroups against the kernel of this machine; as root, in cgroups of their own below /kapsel-test, which stays.
 
 mod life;
 mod limits;

@@ -13,7 +13,7 @@ use kapsel_cgroups::{Cgroup, LinuxResources, mounts};
 /// A parent that belongs to one test alone.
 pub fn parent() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("/kapsel-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("/kapsel-test/{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub fn create(resources: &LinuxResources) -> Cgroup {

@@ -53,7 +53,7 @@ impl World {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let directory = tempfile::Builder::new().prefix("kapsel-test-").tempdir().unwrap();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let cgroup = format!("/kapsel-test-runtime-{}-{number}", std::process::id());
+        let cgroup = format!("/kapsel-test/runtime-{}-{number}", std::process::id());
         let path = |name: &str| directory.path().join(name);
         for name in ["lower/bin", "lower/etc", "lower/tmp", "container/upper", "container/work", "run"] {
             fs::create_dir_all(path(name)).unwrap();
