@@ -105,14 +105,14 @@ t('without cgroups there is no path, and with --rm everything goes', () => {
   assert.is(launched({}, { cgroups: false }).config.linux.cgroupsPath, undefined);
   assert.is(launched().config.linux.cgroupsPath, `/kapsel/${id}`);
   assert.equal(launched().removeOnExit, []);
-  assert.equal(launched({ rm: true }).removeOnExit, [`/root/containers/${id}`, `/run/containers/${id}`]);
+  assert.equal(launched({ rm: true }).removeOnExit, [`/root/containers/${id}`]);
 });
 
 t('hostname, hosts and resolv.conf are the container’s own files', () => {
   const sources = launched().config.mounts.filter(({ destination }) => destination.startsWith('/etc/'));
   assert.equal(
     sources.map(({ source }) => source),
-    ['hostname', 'hosts', 'resolv.conf'].map((name) => `/root/containers/${id}/${name}`),
+    ['hostname', 'hosts', 'resolv.conf'].map((name) => `/run/containers/${id}/${name}`),
   );
   assert.is(
     launched({ volumes: ['/h:/etc/hosts'] }).config.mounts.filter(({ destination }) => destination === '/etc/hosts')

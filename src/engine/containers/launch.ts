@@ -41,10 +41,10 @@ export interface OciProcess {
 export type Launch = ReturnType<typeof launch>;
 
 export function launch(id: string, settings: Settings, paths: Paths, layers: readonly string[], ground: Ground) {
+  // Not the run directory: the exit record in it tells whoever comes next how the container ended.
   const removeOnExit = settings.rm
     ? [
         paths.directory,
-        paths.runDirectory,
         ...settings.mounts.flatMap((mount) =>
           mount.type === 'volume' && mount.anonymous ? [paths.volume(mount.source)] : [],
         ),
@@ -79,7 +79,7 @@ function ociConfig(id: string, settings: Settings, paths: Paths, ground: Ground)
   const files = ['hostname', 'hosts', 'resolv.conf'].map((name): OciMount => ({
     destination: `/etc/${name}`,
     type: 'bind',
-    source: `${paths.directory}/${name}`,
+    source: paths.etc(name),
     options: ['bind', 'rprivate', settings.readOnly ? 'ro' : 'rw'],
   }));
   const users = settings.mounts.map((mount) => ociMount(mount, paths.volumeData));

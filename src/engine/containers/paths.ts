@@ -11,6 +11,8 @@ export interface Paths {
   lock: string;
   control: string;
   exit: string;
+  /** What is mounted on the container's /etc/NAME. In the run directory, for every start writes it anew. */
+  etc: (name: string) => string;
   seccompCache: string;
   /** ROOT/volumes/NAME */
   volume: (name: string) => string;
@@ -30,6 +32,7 @@ export function containerPaths(root: string, runRoot: string, id: string): Paths
     lock: `${runDirectory}/lock`,
     control: `${runDirectory}/control`,
     exit: `${runDirectory}/exit.json`,
+    etc: (name) => `${runDirectory}/${name}`,
     seccompCache: `${root}/cache`,
     volume,
     volumeData: (name) => `${volume(name)}/_data`,

@@ -51,15 +51,15 @@ export function makeDirectory(path: string, mode: number, owner?: number): void 
   if (owner !== undefined) chownSync(path, owner, owner);
 }
 
-export function prepareFiles(settings: Settings, { directory }: Paths, owner?: number): void {
+export function prepareFiles(settings: Settings, { etc }: Paths, owner?: number): void {
   const { hostname, domainname } = settings;
-  writeFile(`${directory}/hostname`, `${hostname}\n`, owner);
+  writeFile(etc('hostname'), `${hostname}\n`, owner);
   writeFile(
-    `${directory}/hosts`,
+    etc('hosts'),
     settings.network === 'host' ? hostFile('/etc/hosts', localHosts) : hosts(hostname, domainname),
     owner,
   );
-  writeFile(`${directory}/resolv.conf`, hostFile('/etc/resolv.conf', ''), owner);
+  writeFile(etc('resolv.conf'), hostFile('/etc/resolv.conf', ''), owner);
 }
 
 /** Readable by everybody in the container, whatever the user's umask. */

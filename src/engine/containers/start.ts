@@ -126,10 +126,11 @@ export class Life implements Witness {
     this.#collect();
     const { id, paths, settings } = this.#claim;
     const { database } = this.#engine;
-    // With --rm the monitor has removed the lock with all else. Without, somebody may have started the container again
-    // since: then its row and its run directory are about another life.
+    // With --rm the monitor has removed all else. Without, somebody may have started the container again since: then its
+    // row and its run directory are about another life.
     if (settings.rm && !existsSync(paths.directory)) {
       ignoringMissing(() => database.exited(id, exit));
+      removeRunDirectory(paths.runDirectory);
       await forget(this.#engine, id, anonymousVolumes(settings));
       return;
     }
