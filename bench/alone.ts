@@ -23,7 +23,6 @@ const options = { command: ['/bin/true'], hostname: 'bench' };
 const settings = resolveSettings(id, image.config.config ?? {}, options, surroundings);
 const paths = containerPaths(root, runRoot, id);
 prepareDirectories(paths);
-prepareFiles(settings, paths);
 const given = ground(settings, deviceAccess(settings.devices, settings.privileged));
 const document = encode(launch(id, settings, paths, image.layers, given));
 const buffer = Buffer.alloc(65536);
@@ -32,6 +31,7 @@ const buffer = Buffer.alloc(65536);
 async function once(): Promise<number> {
   mkdirSync(paths.runDirectory, { recursive: true });
   const lock = lockExclusive(paths.lock);
+  prepareFiles(settings, paths);
   const { pid, connection, complaints } = spawnMonitor(document, lock, undefined);
   let text = '';
   for (let read = 1; read > 0 && !text.includes('"exited"');) {

@@ -1,6 +1,7 @@
 // What the monitor of a running container costs in memory.
 
 import { readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import type { Engine } from '../src/index.ts';
 
 /** The parent's id of a process. */
@@ -13,6 +14,8 @@ export async function monitorMemory(engine: Engine): Promise<{ rss: number; priv
   const container = await engine.containers.create('bench', { command: ['sleep', '60'] });
   try {
     await container.start();
+    // What only the start needed is given back when the container has settled.
+    await setTimeout(3000);
     const { State } = await container.inspect();
     const text = readFileSync(`/proc/${parentOf(State.Pid)}/smaps_rollup`, 'utf8');
     const sum = (name: string) =>

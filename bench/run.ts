@@ -90,13 +90,14 @@ function table(all: Peer[], times: (number[] | string)[]): void {
 makeRootfs();
 const roots = {
   root: join(directory, 'root'),
-  runRoot: join(directory, 'run'),
+  // A tmpfs, as /run is on every distribution.
+  runRoot: mkdtempSync('/dev/shm/kapsel-bench-run-'),
   cgroupParent: `/kapsel-bench-${process.pid}`,
 };
 const env = { KAPSEL_ROOT: roots.root, KAPSEL_RUN_ROOT: roots.runRoot, KAPSEL_CGROUP_PARENT: roots.cgroupParent };
 const engine = new Engine(roots);
 await using cleanup = new AsyncDisposableStack();
-cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
+for (const path of [directory, roots.runRoot]) cleanup.defer(() => rmSync(path, { recursive: true, force: true }));
 cleanup.defer(() => engine.close());
 await engine.images.import(join(directory, 'rootfs.tar'), { reference: 'bench' });
 const daemon = await dockerDaemon(directory);
