@@ -185,7 +185,10 @@ t('logs have times, a tail, a since, and are followed to the end', async () => {
   const [first, , , fourth] = await all(container.logs());
   assert.match(first!.time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$/);
   assert.is((await texts({ since: fourth!.time })).length, 2);
-  assert.is((await texts({ until: first!.time })).at(-1), '3\n', 'what came by one write has one time');
+  // The first three may or may not have come by one write, and then have one time.
+  const early = await texts({ until: first!.time });
+  assert.is(early[0], '1\n');
+  assert.not.ok(early.includes('4\n') || early.includes('5'));
   await container.remove();
 });
 
