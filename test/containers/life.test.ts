@@ -115,8 +115,11 @@ t('pause freezes and unpause thaws', async () => {
   assert.is(await status(container), 'paused');
   await rejects(container.start(), { code: 'CONTAINER_CONFLICT' });
   const count = async () => (await all(container.logs())).length;
+  const moment = () => new Promise((resolve) => setTimeout(resolve, 200));
+  // What was written before is on its way through the monitor.
+  await moment();
   const one = await count();
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await moment();
   assert.is(await count(), one);
   await container.unpause();
   assert.is(await status(container), 'running');
