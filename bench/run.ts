@@ -4,7 +4,7 @@
 // `npm run bench` does): podman and docker mount things.
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, rmdirSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -97,6 +97,12 @@ const roots = {
 const env = { KAPSEL_ROOT: roots.root, KAPSEL_RUN_ROOT: roots.runRoot, KAPSEL_CGROUP_PARENT: roots.cgroupParent };
 const engine = new Engine(roots);
 await using cleanup = new AsyncDisposableStack();
+cleanup.defer(() => {
+  for (const hierarchy of readdirSync('/sys/fs/cgroup')) {
+    const path = join('/sys/fs/cgroup', hierarchy, roots.cgroupParent);
+    if (existsSync(path)) rmdirSync(path);
+  }
+});
 for (const path of [directory, roots.runRoot]) cleanup.defer(() => rmSync(path, { recursive: true, force: true }));
 cleanup.defer(() => engine.close());
 await engine.images.import(join(directory, 'rootfs.tar'), { reference: 'bench' });
