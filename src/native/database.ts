@@ -57,7 +57,7 @@ export class Database {
   }
 
   /** `starting` → `running`. Event `start`. False where the container has already ended. */
-  started(id: string, pid: number, at: string = now()): boolean {
+  started(id: string, pid: number, at: string): boolean {
     return unwrap(this.#native.started(id, pid, at));
   }
 

@@ -46,7 +46,7 @@ export interface PumpOptions {
 
 /** An event line of a monitor (ARCHITECTURE.md, "The connection"). */
 export type MonitorEvent =
-  | { event: 'started'; pid: number }
+  | { event: 'started'; pid: number; startedAt: string }
   | { event: 'failed'; exitCode: 125 | 126 | 127; code: string; message: string; errno?: number }
   | { event: 'exited'; exitCode: number; signal?: number | null; oomKilled: boolean; finishedAt: string };
 

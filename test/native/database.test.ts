@@ -71,7 +71,7 @@ t('a container goes in and comes out as it was, with what has become of it', () 
   const { status: _, ...expected } = container;
   const nothingYet = { startedAt: null, finishedAt: null, pid: null, exitCode: null, oomKilled: false, error: null };
   assert.equal(row, { ...expected, ...nothingYet });
-  assert.ok(db.started(ID, 4_194_304));
+  assert.ok(db.started(ID, 4_194_304, now()));
   assert.is(db.container(ID).pid, 4_194_304);
   db.paused(ID);
   assert.is(db.container('ccc').status, 'paused');
@@ -168,7 +168,7 @@ t('reconciliation tells the dead from the living', () => {
   const { database: db, root } = database();
   const lock = lockExclusive(join(root, 'containers', ID, 'lock'));
   db.insertContainer({ ...container, autoRemove: true });
-  db.started(ID, 1);
+  db.started(ID, 1, now());
   assert.equal(db.reconcile(root), { died: [], remove: [], strays: [] });
   close(lock);
   const { died, remove, strays } = db.reconcile(root);
@@ -181,7 +181,7 @@ t('two connections of one process see each other’s changes', () => {
   const other = new Database(join(root, 'kapsel.db'));
   one.insertContainer(container);
   assert.is(other.container('web').id, ID);
-  other.started(ID, 1);
+  other.started(ID, 1, now());
   assert.is(one.container('web').status, 'running');
 });
 

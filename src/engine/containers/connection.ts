@@ -9,15 +9,21 @@ import { exitStatus, isOfExec, MonitorLostError } from './exit.ts';
 import type { StreamRequest } from './monitor.ts';
 import type { ExitStatus } from './options.ts';
 
+/** That a program runs: its id on the host, and since when (RFC 3339). */
+export interface Start {
+  pid: number;
+  startedAt: string;
+}
+
 export class Connection {
   /** Rejects with a ContainerStartError, or MonitorLostError. */
-  readonly started: Promise<{ pid: number }>;
+  readonly started: Promise<Start>;
   /** Rejects as `started` does. */
   readonly exited: Promise<ExitStatus>;
   readonly #fd: number;
   readonly #exec: boolean;
   readonly #socket: Socket;
-  readonly #start = Promise.withResolvers<{ pid: number }>();
+  readonly #start = Promise.withResolvers<Start>();
   readonly #end = Promise.withResolvers<ExitStatus>();
   /** Requests that have no answer yet: answers come in their order. */
   readonly #asked: PromiseWithResolvers<void>[] = [];
@@ -98,7 +104,7 @@ export class Connection {
     if (this.#exec && !isOfExec(message)) return;
     switch (message.event) {
       case 'started':
-        this.#start.resolve({ pid: message.pid });
+        this.#start.resolve({ pid: message.pid, startedAt: message.startedAt });
         break;
       case 'failed':
         this.#fail(startErrorFrom(message));

@@ -12,7 +12,8 @@ import { closePipes, openPipes, type Pipes } from './pipes.ts';
 export interface Witness {
   /** When nobody reads its output any more, it is to end, as SIGPIPE ends a program in a pipeline; otherwise it goes on. */
   readonly endsUnread: boolean;
-  started(pid: number): void;
+  /** `at`: by the monitor's clock, as the time of its end is. */
+  started(pid: number, at: string): void;
   ended(status: ExitStatus): Promise<ExitStatus>;
   /** Throws, or says how it ended after all. */
   failed(error: KapselError): Promise<ExitStatus>;
@@ -81,7 +82,7 @@ export function openSession(connection: number, joined: Joined, stdio: Stdio, wi
     },
     (event) => {
       if (event.event !== 'started' || isOfExec(event) !== joined.exec) return;
-      witness.started(event.pid);
+      witness.started(event.pid, event.startedAt);
       started.resolve({ pid: event.pid });
     },
   );

@@ -97,10 +97,10 @@ export class Life implements Witness {
     return this.#claim.settings.rm;
   }
 
-  started(pid: number): void {
+  started(pid: number, at: string): void {
     trace('running');
     this.#running = true;
-    ignoringMissing(() => this.#engine.database.started(this.#claim.id, pid));
+    ignoringMissing(() => this.#engine.database.started(this.#claim.id, pid, at));
   }
 
   async ended(status: ExitStatus): Promise<ExitStatus> {

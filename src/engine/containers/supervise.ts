@@ -63,8 +63,8 @@ export function witnessed(
   );
   exited.catch(() => {});
   const started = connection.started.then(
-    ({ pid }) => {
-      life.started(pid);
+    ({ pid, startedAt }) => {
+      life.started(pid, startedAt);
       return { pid };
     },
     // The better explanation is the one that `exited` has.

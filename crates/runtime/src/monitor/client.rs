@@ -115,9 +115,9 @@ impl Monitor {
             let _ = client.connection.say(&reply);
             return;
         }
-        if self.started_at.is_some()
+        if let Some(started_at) = self.started_at
             && let Some(process) = self.processes.get(&CONTAINER)
-            && client.connection.say(&line(&Event::Started { pid: process.pid })).is_err()
+            && client.connection.say(&line(&Event::Started { pid: process.pid, started_at })).is_err()
         {
             return;
         }

@@ -269,18 +269,18 @@ impl Monitor {
                 self.end_exec(id, &Event::Failed(failure))
             };
         }
-        let (pid, client) = (process.pid, process.client);
+        let (pid, client, started_at) = (process.pid, process.client, Timestamp::now());
         if process.read_outputs().is_err() {
             process.outputs = [None, None];
         }
         if id == CONTAINER {
             self.trace.mark("executed");
-            self.started_at = Some(Timestamp::now());
-            self.tell(&Event::Started { pid });
+            self.started_at = Some(started_at);
+            self.tell(&Event::Started { pid, started_at });
             self.trim_at = Some(Instant::now() + SETTLING);
         } else if let Some(client) = client
             && self.clients.get_mut(&client).is_some_and(|client| {
-                client.connection.say(&line(&Event::Started { pid }.of_exec())).is_err()
+                client.connection.say(&line(&Event::Started { pid, started_at }.of_exec())).is_err()
             })
         {
             self.drop_client(client);

@@ -101,6 +101,8 @@ pub enum Event {
     Started {
         /// Its id on the host.
         pid: i32,
+        /// When.
+        started_at: Timestamp,
     },
     /// It never was.
     Failed(Failure),
@@ -193,8 +195,9 @@ mod tests {
             line(&Reply::Error { code: "A", message: "b" }),
             r#"{"reply":"error","code":"A","message":"b"}"#
         );
-        assert_eq!(line(&Event::Started { pid: 7 }), r#"{"event":"started","pid":7}"#);
-        assert_eq!(line(&Event::Started { pid: 7 }.of_exec()), r#"{"event":"started","pid":7,"exec":true}"#);
+        let started = Event::Started { pid: 7, started_at: Timestamp::now() };
+        assert!(line(&started).starts_with(r#"{"event":"started","pid":7,"startedAt":"20"#));
+        assert!(line(&started.of_exec()).ends_with(r#"Z","exec":true}"#));
         let failed =
             Event::Failed(Failure { exit_code: 127, error: Error::new("PROGRAM_NOT_FOUND", "no \"x\"") });
         let expected =
