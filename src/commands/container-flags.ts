@@ -35,7 +35,11 @@ export const containerFlags = {
   label: { value: label, short: 'l', multiple: true, description: 'Set meta data on a container' },
   'label-file': { value: item, multiple: true, description: 'Read in a line delimited file of labels' },
   'log-driver': { value: text, description: 'Logging driver for the container (json-file|none)' },
-  'log-opt': { value: pair('log option'), multiple: true, description: 'Log driver options (max-size, max-file)' },
+  'log-opt': {
+    value: pair('log option'),
+    multiple: true,
+    description: 'Log driver options (max-size=20m, max-file=5)',
+  },
   memory: { value: notation('bytes'), short: 'm', description: 'Memory limit' },
   'memory-reservation': { value: notation('bytes'), description: 'Memory soft limit' },
   'memory-swap': {

@@ -117,6 +117,12 @@ t('times and sizes are checked', () => {
     maxSize: 10 * 2 ** 20,
     maxFiles: 3,
   });
+  assert.equal(
+    settle(image, {}).log,
+    { driver: 'json-file', maxSize: 20 * 2 ** 20, maxFiles: 5 },
+    'bounded by default',
+  );
+  assert.is(settle(image, { logOptions: { 'max-size': '-1' } }).log.maxSize, 0);
   refuses(() => settle(image, { logOptions: { mode: 'x' } }), 'LOG_OPTION_INVALID');
 });
 

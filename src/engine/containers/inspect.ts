@@ -149,7 +149,7 @@ function securityOptions(settings: Settings): string[] {
 
 function logConfig({ log }: Settings): Record<string, string> {
   return {
-    ...(log.maxSize > 0 ? { 'max-size': String(log.maxSize) } : {}),
-    ...(log.maxFiles > 1 ? { 'max-file': String(log.maxFiles) } : {}),
+    'max-size': String(log.maxSize || -1),
+    'max-file': String(log.maxFiles),
   };
 }

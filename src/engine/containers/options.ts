@@ -136,7 +136,7 @@ export interface CreateOptions extends ProcessOptions {
   stopTimeout?: number;
   cgroupParent?: string;
   logDriver?: 'json-file' | 'none';
-  /** `max-size` (with suffix) and `max-file` of json-file. */
+  /** `max-size` (with suffix, default 20m, -1 is no limit) and `max-file` (default 5) of json-file. */
   logOptions?: Readonly<Record<string, string>>;
   pull?: PullPolicy;
   /** `os/architecture[/variant]` */

@@ -259,16 +259,20 @@ function cgroupParent(options: CreateOptions, surroundings: Surroundings): strin
   throw new InvalidArgumentError('CGROUP_PARENT_INVALID', `invalid --cgroup-parent ${parent}: it leaves the hierarchy`);
 }
 
+/**
+ * A log is bounded unless told otherwise, as Docker's `local` driver has it: without a daemon, nobody watches the disk that
+ * a container with too much to say would fill.
+ */
 function logSettings(options: CreateOptions): LogSettings {
   const driver = oneOf('--log-driver', options.logDriver, ['json-file', 'none']);
-  const { 'max-size': size, 'max-file': files = '1', ...rest } = options.logOptions ?? {};
+  const { 'max-size': size = '20m', 'max-file': files = '5', ...rest } = options.logOptions ?? {};
   for (const name of Object.keys(rest)) {
     throw new InvalidArgumentError('LOG_OPTION_INVALID', `unknown log opt '${name}' for ${driver} log driver`);
   }
   if (!/^[1-9]\d{0,4}$/.test(files)) {
     throw new InvalidArgumentError('LOG_OPTION_INVALID', `max-file cannot be less than 1: ${files}`);
   }
-  return { driver, maxSize: size === undefined ? 0 : bytes(size, 'max-size'), maxFiles: Number(files) };
+  return { driver, maxSize: Math.max(0, bytes(size, 'max-size')), maxFiles: Number(files) };
 }
 
 /** The first word is the default. */
