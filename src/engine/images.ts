@@ -57,15 +57,19 @@ export class Images {
       if (fits && (pull === 'never' || !this.#isStale(reference, present.id))) return present;
       if (pull === 'never' || isId(reference)) throw notFound(reference, present && formatPlatform(present.config));
     }
-    const { id, reference: name, config, layers } = await this.pull(reference, options);
+    const { id, reference: name, config, layers } = await this.#pull(reference, options, pull === 'always');
     return { id, reference: name, config, layers };
   }
 
   /** Asks the registry, whatever is here. */
-  async pull(reference: string, options: TransferOptions = {}): Promise<PullResult> {
+  pull(reference: string, options: TransferOptions = {}): Promise<PullResult> {
+    return this.#pull(reference, options, false);
+  }
+
+  async #pull(reference: string, options: TransferOptions, afresh: boolean): Promise<PullResult> {
     const transfer = await this.#transfer();
     const pulled = reference.startsWith(hostPrefix)
-      ? await transfer.makeHost(reference, options.signal)
+      ? await transfer.makeHost(reference, options.signal, afresh)
       : await transfer.pull(reference, options);
     const { digest, changed } = pulled;
     return { ...this.#ready(this.#host.database.image(pulled.id), pulled.reference), digest, changed };

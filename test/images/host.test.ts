@@ -1,7 +1,7 @@
 // `host:`: images of this machine's own programs, made once and made again when a program changes.
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -71,6 +71,29 @@ t('a program that changes makes a new image', async () => {
   assert.match(second.config.config?.Env?.[0] ?? '', new RegExp(`^PATH=/usr/local/sbin:.*:${directory}$`));
   assert.is(await inImage(second, `cat .${directory}/changing`), '#!/bin/sh\necho changed\n');
   assert.equal(await images.ensure('host:changing', { pull: 'never' }), second);
+});
+
+t('a program of that name earlier in PATH is the one meant from then on', async () => {
+  const directory = join(scratch.path, 'earlier');
+  mkdirSync(directory);
+  process.env.PATH = `${directory}:${before}`;
+  const first = await store.images.ensure('host:ls');
+  copyFileSync('/bin/cat', join(directory, 'ls'));
+  assert.is.not((await store.images.ensure('host:ls')).id, first.id);
+});
+
+t('--pull always makes it again, and another executable does too', async () => {
+  const first = await store.images.ensure('host:ls');
+  const memory = join(store.root, 'cache/host', `${encodeURIComponent('host:ls')}.json`);
+  const made = () => statSync(memory).ino;
+  const before = made();
+  await store.images.ensure('host:ls');
+  assert.is(made(), before);
+  assert.is((await store.images.ensure('host:ls', { pull: 'always' })).id, first.id);
+  assert.is.not(made(), before);
+  const text = readFileSync(memory, 'utf8');
+  const { sources } = JSON.parse(text) as { sources: { path: string }[] };
+  assert.ok(sources.some(({ path }) => path.endsWith('/kapsel-runtime')));
 });
 
 t('the usual programs, as far as this machine has them', async () => {

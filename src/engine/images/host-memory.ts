@@ -3,6 +3,7 @@
 
 import { lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import { runtimePath } from '../../native.ts';
 import type { HostSource } from './worker.ts';
 
 export const hostPrefix = 'host:';
@@ -41,7 +42,10 @@ export function recall(root: string, reference: string): string | undefined {
 /** The caller holds the lock. */
 export function remember(root: string, reference: string, imageId: string, sources: readonly HostSource[]): void {
   const path = fileOf(root, reference);
-  const memory: Memory = { reference, path: searchPath(), imageId, sources: [...sources, ...described(loaderCache)] };
+  // Not only the files it was made of: also what decided which files they are, and what the executable put beside them. A
+  // directory of PATH changes when a program of the same name appears in it.
+  const deciding = [loaderCache, runtimePath(), ...searchPath().split(delimiter)].flatMap(described);
+  const memory: Memory = { reference, path: searchPath(), imageId, sources: [...sources, ...deciding] };
   const temporary = `${path}.new`;
   writeFileSync(temporary, JSON.stringify(memory));
   renameSync(temporary, path);

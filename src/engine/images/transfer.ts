@@ -60,14 +60,14 @@ export class Transfer {
     return { id: image.config.digest, reference: shown(names[0]!), digest: image.rootDigest, changed };
   }
 
-  /** One process makes it; those that wanted it meanwhile find it made. */
-  async makeHost(reference: string, signal: AbortSignal | undefined): Promise<Pulled> {
+  /** One process makes it; those that wanted it meanwhile find it made, unless they want it `afresh`. */
+  async makeHost(reference: string, signal: AbortSignal | undefined, afresh = false): Promise<Pulled> {
     const { root } = this.#host;
     const held = await lock(memoryLock(root, reference), signal);
     try {
       const present = this.#row(reference);
       const isWhole = present?.diffIds.every((diffId) => this.layers.find(diffId));
-      if (present && isWhole && recall(root, reference) === present.id) {
+      if (!afresh && present && isWhole && recall(root, reference) === present.id) {
         return { id: present.id, reference, digest: undefined, changed: false };
       }
       const image = await again(async () => {
