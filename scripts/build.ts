@@ -51,6 +51,7 @@ async function addon(): Promise<void> {
 }
 
 async function binaries(): Promise<void> {
+  await copyFile(join(repository, 'LICENSE'), join(directory, 'LICENSE'));
   await executable();
   await addon();
 }

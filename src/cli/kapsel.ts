@@ -4,6 +4,12 @@
 // CommonJS reads that through once more to find its exports. Together that is three milliseconds.
 import type { main as Main } from './main.ts';
 
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 13)) {
+  console.error(`kapsel: Node ${process.versions.node} is too old: kapsel needs Node 22.13 or later`);
+  process.exit(125);
+}
+
 const { createRequire, enableCompileCache } = process.getBuiltinModule('node:module');
 const { statSync } = process.getBuiltinModule('node:fs');
 

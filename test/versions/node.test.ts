@@ -56,4 +56,10 @@ for (const major of [22, 26]) {
   });
 }
 
+t('a Node that is too old is told so in one line', async () => {
+  const { exitCode, stderr } = await run(nodeOf(20), [join(dist, 'kapsel.js'), 'version']);
+  assert.match(stderr, /^kapsel: Node 20\.[\d.]+ is too old: kapsel needs Node 22\.13 or later\n$/);
+  assert.is(exitCode, 125);
+});
+
 t.run();
