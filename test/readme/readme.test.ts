@@ -38,10 +38,10 @@ for (const command of commands) {
 }
 
 t('the TypeScript runs, and its types are there', async () => {
-  const [block] = blocks.filter(({ language }) => language === 'ts');
+  const { text = '' } = blocks.find(({ language }) => language === 'ts') ?? {};
   const roots = JSON.stringify({ root: engine.root, runRoot: engine.runRoot, cgroupParent: engine.cgroupParent });
   const program = (from: string) =>
-    (block?.text as string)
+    text
       .replace('"kapsel"', JSON.stringify(from))
       .replace('new Engine()', `new Engine(${roots})`)
       .concat('process.stdout.write(`${exitCode} ${stdout}`);\n');
