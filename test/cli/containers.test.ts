@@ -136,6 +136,19 @@ t('run: signals go to the program', async () => {
   }
 });
 
+t('run: the third signal in a row frees the user of a program that does not care', async () => {
+  const script = `trap '' INT TERM; echo ready; while :; do sleep 0.05; done`;
+  const { child, ended, says } = foreground('run', '--name', 'careless', image, 'bash', '-c', script);
+  await says('ready');
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGINT'] as const) {
+    child.kill(signal);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.equal(await ended, [1, null]);
+  assert.match((await kapsel('ps')).stdout, /careless/);
+  assert.is((await kapsel('rm', '-f', 'careless')).exitCode, 0);
+});
+
 t('run: --sig-proxy=false keeps signals from the program', async () => {
   const script = `trap 'echo got' TERM; echo ready; while :; do sleep 0.05; done`;
   const { child, ended, says } = foreground(

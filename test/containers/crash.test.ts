@@ -78,6 +78,21 @@ function victim(script: string) {
   });
 }
 
+t('a monitor that is stopped holds nobody up for ever, and rm -f ends it', async () => {
+  const container = await test.engine.containers.start(image, { command: ['sleep', '60'] });
+  const { Pid } = (await container.inspect()).State;
+  const monitor = parentOf(Pid);
+  process.kill(monitor, 'SIGSTOP');
+  assert.is((await container.inspect()).State.Status, 'running');
+  const refused = { code: 'MONITOR_UNRESPONSIVE' };
+  await Promise.all([
+    rejects(container.stop(), refused),
+    rejects(container.exec({ command: ['true'] }), refused),
+    container.remove({ force: true }),
+  ]);
+  await until(() => isGone(Pid) && isGone(monitor));
+});
+
 t('a monitor that is killed takes its container with it, and everybody hears of it', async () => {
   const container = await test.engine.containers.start(image, { command: ['sleep', '60'] });
   const { State } = await container.inspect();

@@ -5,7 +5,7 @@ import { Socket } from 'node:net';
 
 import { close, send, type MonitorEvent, type MonitorReply } from '../../native.ts';
 import { ConflictError, errorFrom, startErrorFrom } from '../errors.ts';
-import { exitStatus, isOfExec, MonitorLostError } from './exit.ts';
+import { answerTime, exitStatus, isOfExec, MonitorLostError, MonitorUnresponsiveError } from './exit.ts';
 import type { StreamRequest } from './monitor.ts';
 import type { ExitStatus } from './options.ts';
 
@@ -42,6 +42,11 @@ export class Connection {
     this.started.catch(() => {});
     this.exited.catch(() => {});
     for (let count = 0; count < unanswered; count++) this.#expect().catch((error: Error) => this.#fail(error));
+    if (exec) {
+      const late = setTimeout(() => this.#fail(new MonitorUnresponsiveError()), answerTime);
+      const inTime = () => clearTimeout(late);
+      this.started.then(inTime, inTime);
+    }
     this.#socket = new Socket({ fd, readable: true, writable: true });
     this.#socket.setEncoding('utf8');
     this.#socket.on('data', (text: unknown) => this.#receive(text as string));
@@ -57,7 +62,8 @@ export class Connection {
     } catch (error) {
       this.#asked.pop()!.reject(error);
     }
-    return answer;
+    const late = setTimeout(() => this.#fail(new MonitorUnresponsiveError()), answerTime);
+    return answer.finally(() => clearTimeout(late));
   }
 
   /** Sends a request that is answered by events. */

@@ -1,13 +1,14 @@
 // One container: a handle on its row, its run directory and its monitor's socket. Holds no truth of its own: every
 // method looks.
 
-import { existsSync, watch } from 'node:fs';
+import { existsSync, readFileSync, watch } from 'node:fs';
 
 import { close, type ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
 import { AbortedError, ConflictError, KapselError, NotFoundError } from '../errors.ts';
 import { Alarm } from '../events.ts';
 import { execRequest } from './exec.ts';
+import { MonitorUnresponsiveError } from './exit.ts';
 import { describeContainer, type ContainerInspect } from './inspect.ts';
 import { readLog } from './logs.ts';
 import { connectMonitor } from './monitor.ts';
@@ -273,6 +274,7 @@ export class Container {
         );
       }
       await this.kill('SIGKILL').catch((error: unknown) => {
+        if (error instanceof MonitorUnresponsiveError) return this.#endMonitor(row);
         if (!isEnded(error)) throw error;
       });
       await reconcile(this.#engine);
@@ -290,6 +292,15 @@ export class Container {
   /** Docker's JSON. */
   async inspect(): Promise<ContainerInspect> {
     return describeContainer(this.#engine, await this.#row());
+  }
+
+  /** Kills a monitor that does not answer: its container dies with it, and its lock is free then. */
+  async #endMonitor({ pid }: ContainerRow): Promise<void> {
+    // It has not reaped the container's first process, so that this id is that process's still.
+    const monitor = Number(/^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+    if (readFileSync(`/proc/${monitor}/comm`, 'utf8') !== 'kapsel-monitor\n') throw new MonitorUnresponsiveError();
+    process.kill(monitor, 'SIGKILL');
+    await whileDead(this.#paths.lock, async () => {}, dying);
   }
 
   async #ask(request: object): Promise<void> {

@@ -12,6 +12,18 @@ export class MonitorLostError extends KapselError {
   }
 }
 
+/** Milliseconds within which a monitor answers if it runs at all: it waits for nothing but the kernel's freezer. */
+export const answerTime = 10_000;
+
+/** Somebody has stopped the monitor, or looks at it with a debugger. */
+export class MonitorUnresponsiveError extends KapselError {
+  constructor() {
+    super('MONITOR_UNRESPONSIVE', 'the container’s monitor does not answer', {
+      hint: 'continue it if it was stopped, or end the container with kapsel rm -f',
+    });
+  }
+}
+
 type Ended = Extract<MonitorEvent, { event: 'exited' }>;
 
 export function exitStatus(event: Omit<Ended, 'event'>): ExitStatus {

@@ -3,7 +3,7 @@
 
 import { close, pump, send, type PumpEnd } from '../../native.ts';
 import { type KapselError, startErrorFrom } from '../errors.ts';
-import { exitStatus, isOfExec, MonitorLostError } from './exit.ts';
+import { answerTime, exitStatus, isOfExec, MonitorLostError, MonitorUnresponsiveError } from './exit.ts';
 import { signalNumber } from './notation/quantities.ts';
 import type { ExitStatus, Session, Stdio } from './options.ts';
 import { closePipes, openPipes, type Pipes } from './pipes.ts';
@@ -99,6 +99,9 @@ export function openSession(connection: number, joined: Joined, stdio: Stdio, wi
     () => started.resolve({ pid: 0 }),
     (error: unknown) => started.reject(error),
   );
+  const late = setTimeout(() => joined.exec && started.reject(new MonitorUnresponsiveError()), answerTime);
+  const inTime = () => clearTimeout(late);
+  started.promise.then(inTime, inTime);
   // Whoever waits for the end only must not be told of an unhandled start.
   started.promise.catch(() => {});
   return {

@@ -1,7 +1,7 @@
 // What each `host:` image was made of, so that the next run can tell by a few lstats that it still fits.
 // Read on the way to every container of such an image: no process, no hash, no slow module.
 
-import { lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { type BigIntStats, lstatSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { runtimePath } from '../../native.ts';
 import type { HostSource } from './worker.ts';
@@ -69,9 +69,14 @@ function isUnchanged({ path, size, mtime, inode }: HostSource): boolean {
   return now !== undefined && now.size === size && now.mtime === mtime && now.inode === inode;
 }
 
-/** A file as `kapsel-runtime host --list` describes it; nothing where it does not exist. */
+/** A file as `kapsel-runtime host --list` describes it; nothing where there is none that this user may look at. */
 function described(path: string): HostSource[] {
-  const status = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  let status: BigIntStats | undefined;
+  try {
+    status = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch {
+    return [];
+  }
   if (!status) return [];
   const seconds = status.mtimeNs / 1_000_000_000n;
   const nanoseconds = String(status.mtimeNs % 1_000_000_000n).padStart(9, '0');
