@@ -126,7 +126,12 @@ export function startErrorFrom(failure: Failure): ContainerStartError {
   return new ContainerStartError(failure.code, failure.message, detailsOf(failure));
 }
 
-function detailsOf({ errno, hint, exitCode }: Failure): ErrorDetails {
+/** ENOSYS. The newest call without which no container starts is mount_setattr(2). */
+const missingCall = 38;
+const kernelHint =
+  'the kernel lacks a system call: Linux 5.12 or later has them, unless a sandbox around kapsel forbids it';
+
+function detailsOf({ errno, hint = errno === missingCall ? kernelHint : undefined, exitCode }: Failure): ErrorDetails {
   return {
     ...(errno ? { errno } : {}),
     ...(hint === undefined ? {} : { hint }),
