@@ -88,6 +88,10 @@ impl Launch {
     /// The root file system. `rootless`: the overlay is mounted by a user who is not root.
     pub fn rootfs(&self, rootless: bool) -> Result<Rootfs> {
         if let Some(Overlay { lowers, upper, work }) = &self.overlay {
+            // An image of no layers: overlayfs wants a lower one, and there is nothing to lay anything over.
+            if lowers.is_empty() {
+                return Ok(Rootfs::Directory(upper.clone()));
+            }
             return Ok(Rootfs::Overlay {
                 lowers: lowers.clone(),
                 upper: upper.clone(),
