@@ -93,6 +93,21 @@ t('a monitor that is stopped holds nobody up for ever, and rm -f ends it', async
   await until(() => isGone(Pid) && isGone(monitor));
 });
 
+t('a paused container whose monitor is killed is thawed to die by the next command', async () => {
+  const container = await test.engine.containers.start(image, { command: ['sleep', '60'] });
+  const { Pid } = (await container.inspect()).State;
+  await container.pause();
+  process.kill(parentOf(Pid), 'SIGKILL');
+  const after = async () => (await container.inspect()).State;
+  for (let tries = 0; (await after()).Status !== 'exited'; tries++) {
+    if (tries > 100) throw new Error('nobody noticed');
+    await pause(10);
+  }
+  assert.is((await after()).ExitCode, 137);
+  await until(() => isGone(Pid));
+  await container.remove();
+});
+
 t('a monitor that is killed takes its container with it, and everybody hears of it', async () => {
   const container = await test.engine.containers.start(image, { command: ['sleep', '60'] });
   const { State } = await container.inspect();
