@@ -1,7 +1,7 @@
 //! The smallest monitor: reads one JSON document from a file, starts the container, waits, exits with its status.
 //!
 //! `sandbox FILE`; the document: `{"config", "rootfs": {"lowers", "upper", "work"} | "/dir", "user", "groupAdd",
-//! "copyUp", "init", "seccomp": {…}, "cgroup": "name", "rootless": bool, "seal": bool, "exec": [{"process", "user"}…], "terminal",
+//! "copyUp", "init", "seccomp": {…}, "cgroup": "name", "gate": "/dir", "bundle": "/dir", "noPivot", "preserveFds": n, "rootless": bool, "seal": bool, "exec": [{"process", "user"}…], "terminal",
 //! "repeat": n}`. The tests of this crate and its measurements run it, because a caller of `launch` must have one thread.
 
 use std::{
@@ -12,7 +12,10 @@ use std::{
     time::Instant,
 };
 
-use kapsel_sandbox::{Error, Join, Launched, Plan, Rootfs, Stdio, init, join, launch, seal, spec, userns};
+use kapsel_sandbox::{
+    Container, Error, Gate, Join, Launched, Manner, Plan, Rootfs, Stdio, init, join, launch, seal, spec,
+    userns,
+};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use serde::Deserialize;
 
@@ -36,8 +39,16 @@ struct Document {
     copy_up: Vec<String>,
     #[serde(default)]
     init: bool,
+    /// A directory for the gate, which is opened at once.
     #[serde(default)]
-    hold: bool,
+    gate: Option<PathBuf>,
+    /// The bundle of a container named `c`.
+    #[serde(default)]
+    bundle: Option<PathBuf>,
+    #[serde(default)]
+    no_pivot: bool,
+    #[serde(default)]
+    preserve_fds: u32,
     #[serde(default)]
     terminal: bool,
     #[serde(default)]
@@ -107,6 +118,7 @@ fn run(document: &Document) -> Result<u8, Error> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let fds = Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let stdio = if document.terminal { Stdio::Terminal { columns: 80, rows: 24 } } else { fds };
+    let bundle = document.bundle.clone().map(|bundle| Container { id: "c".into(), bundle });
     let plan = Plan {
         config: &document.config,
         rootfs: &rootfs,
@@ -117,7 +129,10 @@ fn run(document: &Document) -> Result<u8, Error> {
         seccomp: seccomp.as_ref(),
         cgroup: entry.as_ref(),
         stdio,
-        hold: document.hold,
+        gate: None,
+        container: bundle.as_ref(),
+        manner: Manner { preserve_fds: document.preserve_fds, ..Manner::default() },
+        no_pivot: document.no_pivot,
     };
     if document.repeat > 0 {
         measure(&plan, document.repeat)?;
@@ -132,11 +147,17 @@ fn run(document: &Document) -> Result<u8, Error> {
 }
 
 fn container(plan: &Plan, document: &Document) -> Result<u8, Error> {
-    let mut first = launch(plan)?;
-    if document.hold {
-        first.release()?;
+    let gate = document.gate.as_deref().map(Gate::make).transpose()?;
+    let mut first = launch(&Plan { gate: gate.as_ref(), ..*plan })?;
+    drop(gate);
+    if let Some(directory) = &document.gate {
+        assert!(Gate::is_waiting(directory));
+        Gate::open(directory)?;
     }
-    let mut status = finish(&mut first, document.exec.is_empty());
+    let mut status = match document.gate {
+        Some(_) => Ok(wait(&first.pidfd)),
+        None => finish(&mut first, document.exec.is_empty()),
+    };
     for exec in &document.exec {
         status = status.and_then(|_| {
             let mut process = join(&Join {
@@ -147,6 +168,7 @@ fn container(plan: &Plan, document: &Document) -> Result<u8, Error> {
                 seccomp: plan.seccomp,
                 cgroup: plan.cgroup,
                 stdio: plan.stdio,
+                manner: plan.manner,
             })?;
             finish(&mut process, true)
         });

@@ -4,6 +4,7 @@
 //! while the child makes the rest. No other synchronisation exists.
 
 use std::{
+    cell::Cell,
     io::{IoSlice, IoSliceMut},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
@@ -18,7 +19,7 @@ use nix::{
 };
 
 use crate::{
-    Error,
+    Error, Gate,
     error::{At, Stage},
 };
 
@@ -26,8 +27,12 @@ use crate::{
 pub(crate) enum Message {
     /// The master of its terminal.
     Console(OwnedFd),
-    /// Everything is ready and waits for "go on".
+    /// Everything is mounted and waits for "go on": the moment of the runtime's hooks.
+    Mounted,
+    /// Everything is ready and waits at its gate.
     Held,
+    /// The descriptor of a seccomp filter that asks.
+    Listener(OwnedFd),
     /// The next thing is execve: if nothing follows, it succeeded.
     Executing,
     /// An intermediate process made the real one, with this id.
@@ -39,15 +44,18 @@ pub(crate) enum Message {
 }
 
 const CONSOLE: u8 = b'C';
+const MOUNTED: u8 = b'M';
 const HELD: u8 = b'H';
+const LISTENER: u8 = b'L';
 const EXECUTING: u8 = b'X';
 const CHILD: u8 = b'P';
 const FAILED: u8 = b'E';
-const LONGEST: usize = 4096;
+/// A pipe takes as much in one piece (PIPE_BUF).
+pub(crate) const LONGEST: usize = 4096;
 
-/// The descriptors that a program's streams and its init's executable are put on; the child's end is above them, so
-/// that it never has to move.
-pub(crate) const RESERVED: RawFd = 5;
+/// The descriptors from here on are not a program's streams; the child's end is one of them, so that it never has to
+/// move.
+pub(crate) const RESERVED: RawFd = 3;
 
 /// Both ends: the parent's and the child's.
 pub(crate) fn pair() -> Result<(Parent, Child), Error> {
@@ -60,7 +68,7 @@ pub(crate) fn pair() -> Result<(Parent, Child), Error> {
         // SAFETY: the kernel has just given this descriptor to us and nobody else knows its number.
         theirs = unsafe { OwnedFd::from_raw_fd(fd) };
     }
-    Ok((Parent(ours), Child(theirs)))
+    Ok((Parent(ours), Child::from(theirs)))
 }
 
 /// The parent's end.
@@ -70,18 +78,22 @@ pub(crate) struct Parent(OwnedFd);
 impl Parent {
     /// Lets the child go on.
     pub(crate) fn go_on(&self) -> Result<(), Error> {
-        match send(self.0.as_fd(), b"G", None) {
-            // The child has ended: what it said last tells why, and is read next.
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            Err(errno) => {
-                Err(Error::system(Stage::Channel, errno, "cannot speak to the container's process"))
-            }
-        }
+        self.say(b"G", None)
+    }
+
+    /// Lets the child go on with its own id as its parent sees it.
+    pub(crate) fn identify(&self, pid: i32) -> Result<(), Error> {
+        self.say(&pid.to_ne_bytes(), None)
     }
 
     /// Lets the child go on with a descriptor.
     pub(crate) fn hand_over(&self, fd: &OwnedFd) -> Result<(), Error> {
-        match send(self.0.as_fd(), b"G", Some(fd.as_raw_fd())) {
+        self.say(b"G", Some(fd.as_raw_fd()))
+    }
+
+    fn say(&self, bytes: &[u8], fd: Option<RawFd>) -> Result<(), Error> {
+        match send(self.0.as_fd(), bytes, fd) {
+            // The child has ended: what it said last tells why, and is read next.
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(errno) => {
                 Err(Error::system(Stage::Channel, errno, "cannot speak to the container's process"))
@@ -94,26 +106,29 @@ impl Parent {
         let mut buffer = [0u8; LONGEST];
         let (length, fd) = receive(self.0.as_fd(), &mut buffer)
             .at(Stage::Channel, || "cannot hear the container's process")?;
-        Ok(match (&buffer[..length], fd) {
-            ([], _) => Message::End,
-            ([CONSOLE, ..], Some(fd)) => Message::Console(fd),
-            ([HELD, ..], _) => Message::Held,
-            ([EXECUTING, ..], _) => Message::Executing,
-            ([CHILD, a, b, c, d], _) => Message::Child(i32::from_ne_bytes([*a, *b, *c, *d])),
-            ([FAILED, stage, a, b, c, d, words @ ..], _) => Message::Failed(Error::new(
-                Stage::from_byte(*stage),
-                i32::from_ne_bytes([*a, *b, *c, *d]),
-                String::from_utf8_lossy(words),
-            )),
-            _ => {
-                return Err(Error::new(
-                    Stage::Channel,
-                    libc::EPROTO,
-                    "the container's process spoke nonsense",
-                ));
-            }
-        })
+        parse(&buffer[..length], fd)
     }
+}
+
+/// What these bytes mean.
+pub(crate) fn parse(bytes: &[u8], fd: Option<OwnedFd>) -> Result<Message, Error> {
+    Ok(match (bytes, fd) {
+        ([], _) => Message::End,
+        ([CONSOLE, ..], Some(fd)) => Message::Console(fd),
+        ([LISTENER, ..], Some(fd)) => Message::Listener(fd),
+        ([MOUNTED, ..], _) => Message::Mounted,
+        ([HELD, ..], _) => Message::Held,
+        ([EXECUTING, ..], _) => Message::Executing,
+        ([CHILD, a, b, c, d], _) => Message::Child(i32::from_ne_bytes([*a, *b, *c, *d])),
+        ([FAILED, stage, a, b, c, d, words @ ..], _) => Message::Failed(Error::new(
+            Stage::from_byte(*stage),
+            i32::from_ne_bytes([*a, *b, *c, *d]),
+            String::from_utf8_lossy(words),
+        )),
+        _ => {
+            return Err(Error::new(Stage::Channel, libc::EPROTO, "the container's process spoke nonsense"));
+        }
+    })
 }
 
 impl AsFd for Parent {
@@ -123,16 +138,30 @@ impl AsFd for Parent {
 }
 
 /// The child's end.
-pub(crate) struct Child(OwnedFd);
+pub(crate) struct Child {
+    socket: OwnedFd,
+    /// What it speaks through: the socket, and once it has passed a gate the way to whoever opened that.
+    voice: Cell<RawFd>,
+}
 
 impl Child {
     /// Waits until the parent says "go on"; a parent that is gone is an error.
     pub(crate) fn wait(&self) -> Result<(), Error> {
-        let mut byte = [0u8; 1];
+        self.hear(&mut [0u8; 1]).map(drop)
+    }
+
+    /// Waits until the parent says "go on" and which process this is.
+    pub(crate) fn wait_id(&self) -> Result<i32, Error> {
+        let mut bytes = [0u8; 4];
+        self.hear(&mut bytes)?;
+        Ok(i32::from_ne_bytes(bytes))
+    }
+
+    fn hear(&self, bytes: &mut [u8]) -> Result<usize, Error> {
         loop {
-            match nix::unistd::read(&self.0, &mut byte) {
-                Ok(1) => return Ok(()),
-                Ok(_) => return Err(Error::new(Stage::Channel, libc::EPIPE, "the parent is gone")),
+            match nix::unistd::read(&self.socket, bytes) {
+                Ok(0) => return Err(Error::new(Stage::Channel, libc::EPIPE, "the parent is gone")),
+                Ok(count) => return Ok(count),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::system(Stage::Channel, errno, "cannot hear the parent")),
             }
@@ -142,37 +171,50 @@ impl Child {
     /// Waits for a descriptor.
     pub(crate) fn take_over(&self) -> Result<OwnedFd, Error> {
         let (_, fd) =
-            receive(self.0.as_fd(), &mut [0u8; 1]).at(Stage::Channel, || "cannot hear the parent")?;
+            receive(self.socket.as_fd(), &mut [0u8; 1]).at(Stage::Channel, || "cannot hear the parent")?;
         fd.ok_or_else(|| Error::new(Stage::Channel, libc::EPIPE, "the parent is gone"))
     }
 
     /// Whether the parent has ended.
     pub(crate) fn is_orphan(&self) -> bool {
-        let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: 0, revents: 0 };
+        let mut poll = libc::pollfd { fd: self.socket.as_raw_fd(), events: 0, revents: 0 };
         // SAFETY: `poll` is one pollfd.
         unsafe { libc::poll(&raw mut poll, 1, 0) == 1 && poll.revents & libc::POLLHUP != 0 }
     }
 
     /// Sends the terminal's master.
     pub(crate) fn console(&self, master: &OwnedFd) -> Result<(), Error> {
-        self.send(&[CONSOLE], Some(master.as_raw_fd()))
+        self.send(CONSOLE, master)
     }
 
-    /// Says that everything is ready, and waits.
-    pub(crate) fn hold(&self) -> Result<(), Error> {
-        self.send(&[HELD], None)?;
-        self.wait()
+    /// Sends the listener of the seccomp filter.
+    pub(crate) fn listener(&self, listener: &OwnedFd) -> Result<(), Error> {
+        self.send(LISTENER, listener)
+    }
+
+    /// Says that everything is mounted, and waits for its own id.
+    pub(crate) fn mounted(&self) -> Result<i32, Error> {
+        self.say(&[MOUNTED])?;
+        self.wait_id()
+    }
+
+    /// Says that everything is ready, and waits at the gate.
+    pub(crate) fn hold(&self, gate: &Gate) -> Result<(), Error> {
+        self.say(&[HELD])?;
+        gate.wait()?;
+        self.voice.set(gate.fate().as_raw_fd());
+        Ok(())
     }
 
     /// Says that execve is next.
     pub(crate) fn executing(&self) -> Result<(), Error> {
-        self.send(&[EXECUTING], None)
+        self.say(&[EXECUTING])
     }
 
     /// Says which process is the real one.
     pub(crate) fn child(&self, pid: i32) -> Result<(), Error> {
         let [a, b, c, d] = pid.to_ne_bytes();
-        self.send(&[CHILD, a, b, c, d], None)
+        self.say(&[CHILD, a, b, c, d])
     }
 
     /// Says what failed. Nobody may be listening any more, and nothing can be done about it.
@@ -181,22 +223,35 @@ impl Child {
         buffer.extend(error.errno.to_ne_bytes());
         buffer.extend(error.message.bytes());
         buffer.truncate(LONGEST);
-        let _ = self.send(&buffer, None);
+        let _ = self.say(&buffer);
     }
 
-    /// The number of the descriptor.
+    /// The descriptor that it hears its parent through.
     pub(crate) fn as_raw(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 
-    fn send(&self, bytes: &[u8], fd: Option<RawFd>) -> Result<(), Error> {
-        send(self.0.as_fd(), bytes, fd).at(Stage::Channel, || "cannot speak to the parent")
+    /// The descriptor that it speaks through.
+    pub(crate) fn voice(&self) -> RawFd {
+        self.voice.get()
+    }
+
+    /// write(2) and nothing else: the program's own filter may be in force already, and every program writes.
+    fn say(&self, bytes: &[u8]) -> Result<(), Error> {
+        // SAFETY: the socket is ours, and a gate's descriptors are kept open until execve.
+        let voice = unsafe { BorrowedFd::borrow_raw(self.voice.get()) };
+        nix::unistd::write(voice, bytes).map(drop).at(Stage::Channel, || "cannot speak to the parent")
+    }
+
+    fn send(&self, what: u8, fd: &OwnedFd) -> Result<(), Error> {
+        send(self.socket.as_fd(), &[what], Some(fd.as_raw_fd()))
+            .at(Stage::Channel, || "cannot speak to the parent")
     }
 }
 
 impl From<OwnedFd> for Child {
     fn from(socket: OwnedFd) -> Self {
-        Self(socket)
+        Self { voice: Cell::new(socket.as_raw_fd()), socket }
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Stage {
     Exec,
     /// Talking to the child.
     Channel,
+    /// A hook.
+    Hook,
 }
 
 impl Stage {
@@ -63,15 +65,16 @@ impl Stage {
             Stage::Exec if matches!(errno, libc::ENOENT | libc::ENOTDIR | libc::ELOOP) => "PROGRAM_NOT_FOUND",
             Stage::Exec => "PROGRAM_NOT_EXECUTABLE",
             Stage::Channel => "CHILD_DIED",
+            Stage::Hook => "HOOK_FAILED",
         }
     }
 
     /// The stage that a child named on the wire.
     pub(crate) fn from_byte(byte: u8) -> Self {
         use Stage::*;
-        const ALL: [Stage; 16] = [
+        const ALL: [Stage; 17] = [
             Config, Namespace, Cgroup, Root, Mount, Device, Mask, Kernel, Terminal, Limit, Identity,
-            Privilege, Directory, Init, Exec, Channel,
+            Privilege, Directory, Init, Exec, Channel, Hook,
         ];
         ALL.into_iter().find(|stage| *stage as u8 == byte).unwrap_or(Channel)
     }

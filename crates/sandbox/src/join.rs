@@ -13,7 +13,8 @@ use crate::{
     Error, Join, Launched, Stdio,
     channel::{self, Child},
     error::{At, Stage},
-    namespaces::{become_root, hide, in_first_user_namespace, with_children_in},
+    limits,
+    namespaces::{CLONE_NEWTIME, become_root, hide, in_first_user_namespace, with_children_in},
     process::{NoReturn, Prepared, die_with_parent, fail},
     resolve::Root,
     sys::process::{Cloned, clone, prctl, setns},
@@ -30,7 +31,7 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
     let trace = Trace::from_environment();
     trace.mark("sandbox: join");
     let identity = (join.user, join.group_add);
-    let program = Prepared::new(join.process, None, identity, join.seccomp, join.stdio)?;
+    let program = Prepared::new(join.process, None, identity, join.seccomp, join.stdio, join.manner)?;
     let (parent, child) = channel::pair()?;
     // The way back from the container's PID namespace needs a right over the caller's, which belongs to the user
     // namespace around ours: an intermediate process goes there instead.
@@ -71,7 +72,7 @@ fn spawn(join: &Join, program: &Prepared, need_hop: bool) -> Result<Cloned, Erro
     let own_score = program.lend_oom_score()?;
     hide()?;
     let cgroup = join.cgroup.and_then(|entry| entry.unified_fd());
-    let cloned = with_children_in(Some(join.target).filter(|_| !need_hop), || {
+    let cloned = with_children_in(Some(join.target).filter(|_| !need_hop), None, || {
         // SAFETY: `join` asks for a caller with one thread.
         unsafe { clone(0, cgroup, false) }.at(Stage::Namespace, || "cannot make a process in the container")
     });
@@ -103,11 +104,17 @@ fn hop(join: &Join, channel: &Child) -> Result<(), Error> {
 fn enter(join: &Join, channel: &Child, trace: &Trace) -> Result<(Root, Option<OwnedFd>), Error> {
     trace.mark("sandbox: child runs");
     die_with_parent(channel)?;
+    limits::confine_entry(join.process)?;
     if let Some(entry) = join.cgroup {
         entry.join().at(Stage::Cgroup, || "cannot enter the cgroup")?;
     }
     let what = || "cannot join the container's namespaces";
-    setns(join.target, NAMESPACES).at(Stage::Namespace, what)?;
+    match setns(join.target, NAMESPACES | CLONE_NEWTIME) {
+        // A kernel without time namespaces; or ours is the container's too, and belongs to a user namespace around ours.
+        Err(Errno::EINVAL | Errno::EPERM) => setns(join.target, NAMESPACES),
+        other => other,
+    }
+    .at(Stage::Namespace, what)?;
     // Last: inside it there is no right over namespaces that belong to those outside, such as the host's network.
     match setns(join.target, libc::CLONE_NEWUSER) {
         Ok(()) => become_root()?,

@@ -9,18 +9,18 @@ use nix::{
 };
 
 use crate::{
-    Error, Launched, Plan, Stdio,
+    Error, Launched, Plan, Rootfs, Stdio,
     channel::{self, Child},
     devices::Devices,
     error::{At, Stage},
-    kernel, masks,
+    hooks, kernel, masks,
     mounts::{Builder, Operation, clean},
     namespaces::{Namespaces, become_root, hide, with_children_in},
     proc::Proc,
     process::{NoReturn, Prepared, die_with_parent, fail},
     resolve::Root,
     root, seal,
-    spec::{self, Config, Hooks, Linux},
+    spec::{self, Config, Hooks, Linux, State, Status},
     sys::process::{Cloned, clone, setns},
     sysctl,
     terminal::Terminal,
@@ -32,6 +32,7 @@ use crate::{
 struct Container<'a> {
     plan: &'a Plan<'a>,
     linux: &'a Linux,
+    hooks: &'a Hooks,
     namespaces: Namespaces,
     mounts: Vec<Operation>,
     devices: Devices,
@@ -42,7 +43,8 @@ struct Container<'a> {
 
 /// Starts a container. The caller must have one thread: the child runs ordinary code on a copy of its memory.
 ///
-/// Returns as soon as the process exists; with a terminal, when that exists; with [`Plan::hold`], when all is ready.
+/// Returns as soon as the process exists; with a terminal, when that exists; with hooks, when those of the runtime have
+/// run; with [`Plan::gate`], when all is ready.
 pub fn launch(plan: &Plan) -> Result<Launched, Error> {
     let trace = Trace::from_environment();
     trace.mark("sandbox: launch");
@@ -69,10 +71,14 @@ impl<'a> Container<'a> {
         let config = plan.config;
         let process = config.process.as_ref().ok_or_else(|| Error::config("process is missing"))?;
         refuse_unsupported(config)?;
+        static NONE: Hooks = Hooks::NONE;
+        let hooks = config.hooks.as_ref().unwrap_or(&NONE);
+        check_hooks(plan, hooks)?;
         let identity = (plan.user, plan.group_add);
+        let personality = linux.personality.as_ref();
         let mut program =
-            Prepared::new(process, linux.personality.as_ref(), identity, plan.seccomp, plan.stdio)?;
-        program.hold = plan.hold;
+            Prepared::new(process, personality, identity, plan.seccomp, plan.stdio, plan.manner)?;
+        program.gate = plan.gate;
         if plan.init {
             program.init = Some(seal::executable()?);
         }
@@ -90,7 +96,7 @@ impl<'a> Container<'a> {
         };
         let mounts = builder.build(config)?;
         let devices = Devices::build(&namespaces, &linux.devices, !binds_dev(config))?;
-        Ok(Self { plan, linux, namespaces, mounts, devices, sysctl, program, trace })
+        Ok(Self { plan, linux, hooks, namespaces, mounts, devices, sysctl, program, trace })
     }
 
     /// The process, in its cgroup and new namespaces from its first instruction on.
@@ -99,7 +105,7 @@ impl<'a> Container<'a> {
         let hop = self.namespaces.need_hop();
         let flags = if hop { 0 } else { self.namespaces.new };
         let pid_namespace = self.namespaces.pid.as_ref().filter(|_| !hop);
-        with_children_in(pid_namespace, || {
+        with_children_in(pid_namespace, self.namespaces.offsets.as_ref(), || {
             // SAFETY: `launch` asks for a caller with one thread.
             unsafe { clone(flags, cgroup, false) }
                 .at(Stage::Namespace, || "cannot make the container's process and namespaces")
@@ -121,10 +127,17 @@ impl<'a> Container<'a> {
             let root = root::prepare(self.plan.rootfs, propagation, self.namespaces.maps.as_ref())?;
             launched.hand_over(&root)?;
             self.trace.mark("sandbox: root made");
+            if self.hooks.any_in_creation() {
+                launched.wait_mounted()?;
+                let state = self.state(launched.pid, Status::Creating);
+                hooks::run("prestart", &self.hooks.prestart, &state)?;
+                hooks::run("createRuntime", &self.hooks.create_runtime, &state)?;
+                launched.identify()?;
+            }
             if matches!(self.plan.stdio, Stdio::Terminal { .. }) {
                 launched.wait_console()?;
             }
-            if self.plan.hold { launched.wait_held() } else { Ok(()) }
+            if self.plan.gate.is_some() { launched.wait_held() } else { Ok(()) }
         };
         match accompany() {
             Ok(()) => Ok(launched),
@@ -170,13 +183,18 @@ impl<'a> Container<'a> {
         root::isolate()?;
         self.mounts.iter_mut().try_for_each(Operation::create)?;
         self.trace.mark("sandbox: mounts made");
-        // createRuntime and createContainer hooks belong here: the namespaces exist, the host's root is still seen.
-        let root = root::enter(&channel.take_over()?)?;
-        self.trace.mark("sandbox: root entered");
-        self.mounts.iter().try_for_each(|mount| mount.attach(&root))?;
-        self.trace.mark("sandbox: mounts attached");
-        self.devices.make(&root)?;
-        self.trace.mark("sandbox: devices made");
+        let tree = channel.take_over()?;
+        let root = if self.hooks.any_in_creation() {
+            let shown = root::show(&tree, self.root_directory()?)?;
+            self.furnish(&shown)?;
+            self.call_hooks(channel)?;
+            self.enter_root(&tree)?
+        } else {
+            // Everything of the host is out of reach before the first path of the container is looked up.
+            let root = self.enter_root(&tree)?;
+            self.furnish(&root)?;
+            root
+        };
         let terminal = self.make_terminal(&root, channel)?;
         masks::make_read_only(&root, &self.linux.readonly_paths)?;
         masks::mask(&root, &self.linux.masked_paths)?;
@@ -184,6 +202,54 @@ impl<'a> Container<'a> {
         root::finish(&root, self.linux.rootfs_propagation.as_deref(), read_only)?;
         self.trace.mark("sandbox: paths masked");
         Ok((root, terminal))
+    }
+
+    /// Makes the tree the root and lets go of the host's.
+    fn enter_root(&self, tree: &OwnedFd) -> Result<Root, Error> {
+        if self.plan.no_pivot {
+            root::cover(tree)?;
+            root::strip()?;
+            return root::enter_without_pivot(tree);
+        }
+        if !self.hooks.any_in_creation() {
+            root::cover(tree)?;
+        }
+        let root = root::enter(tree)?;
+        self.trace.mark("sandbox: root entered");
+        Ok(root)
+    }
+
+    fn furnish(&self, root: &Root) -> Result<(), Error> {
+        self.mounts.iter().try_for_each(|mount| mount.attach(root))?;
+        self.trace.mark("sandbox: mounts attached");
+        self.devices.make(root)?;
+        self.trace.mark("sandbox: devices made");
+        Ok(())
+    }
+
+    /// The last moment at which the host's root is seen: here the parent runs its hooks, and then we ours.
+    fn call_hooks(&mut self, channel: &Child) -> Result<(), Error> {
+        let pid = channel.mounted()?;
+        hooks::run("createContainer", &self.hooks.create_container, &self.state(pid, Status::Creating))?;
+        self.program.start_hooks = Some((&self.hooks.start_container, self.state(pid, Status::Created)));
+        self.trace.mark("sandbox: hooks run");
+        Ok(())
+    }
+
+    /// What hooks read.
+    fn state(&self, pid: i32, status: Status) -> State {
+        let (id, bundle) =
+            self.plan.container.map(|own| (own.id.clone(), own.bundle.clone())).unwrap_or_default();
+        let annotations = self.plan.config.annotations.clone();
+        State { oci_version: spec::VERSION.to_owned(), id, status, pid, bundle, annotations }
+    }
+
+    /// Where the host has the root.
+    fn root_directory(&self) -> Result<&Path, Error> {
+        match self.plan.rootfs {
+            Rootfs::Directory(path) => Ok(path),
+            Rootfs::Overlay { .. } => Err(Error::config("hooks need a root that is a directory of the host")),
+        }
     }
 
     fn enter_namespaces(&self, channel: &Child) -> Result<(), Error> {
@@ -228,11 +294,18 @@ impl<'a> Container<'a> {
 /// What is not carried out yet is refused: a container that lacks what was asked for is worse than none.
 fn refuse_unsupported(config: &Config) -> Result<(), Error> {
     let name = match config {
-        Config { hooks: Some(hooks), .. } if *hooks != Hooks::default() => "hooks",
         Config { linux: Some(Linux { intel_rdt: Some(_), .. }), .. } => "linux.intelRdt",
         _ => return Ok(()),
     };
     Err(Error::config(format!("{name} is not supported; remove it")))
+}
+
+/// A hook that would not know whom it is called for is called for nobody.
+fn check_hooks(plan: &Plan, hooks: &Hooks) -> Result<(), Error> {
+    if plan.container.is_none() && *hooks != Hooks::NONE {
+        return Err(Error::config("hooks are only run for a container of an OCI bundle; remove them"));
+    }
+    Ok(())
 }
 
 /// A /dev that is the host's or a volume has its own nodes.

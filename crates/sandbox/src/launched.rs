@@ -27,32 +27,40 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// The master of its terminal, where it has one.
     pub console: Option<OwnedFd>,
+    /// The listener of its seccomp filter, where that asks (SCMP_ACT_NOTIFY): present at the latest when
+    /// [`Launched::wait_exec`] has returned.
+    pub listener: Option<OwnedFd>,
     channel: Parent,
 }
 
 impl Launched {
     pub(crate) fn new(pid: i32, pidfd: OwnedFd, channel: Parent) -> Self {
-        Self { pid, pidfd, console: None, channel }
-    }
-
-    /// Lets a held program start.
-    pub fn release(&mut self) -> Result<(), Error> {
-        self.channel.go_on()
+        Self { pid, pidfd, console: None, listener: None, channel }
     }
 
     /// Returns once execve succeeded, or with what failed; the process has ended then and is to be reaped.
     pub fn wait_exec(&mut self) -> Result<(), Error> {
         let mut executing = false;
         loop {
-            match self.channel.receive()? {
+            match self.receive()? {
                 Message::Executing => executing = true,
                 Message::Failed(error) => return Err(error),
                 // Closed by execve, or by the end of a program that ran already.
                 Message::End if executing => return Ok(()),
                 Message::End => return Err(died()),
-                Message::Console(_) | Message::Held | Message::Child(_) => {}
+                _ => {}
             }
         }
+    }
+
+    /// Lets it go on.
+    pub(crate) fn release(&self) -> Result<(), Error> {
+        self.channel.go_on()
+    }
+
+    /// Lets it go on with its own id.
+    pub(crate) fn identify(&self) -> Result<(), Error> {
+        self.channel.identify(self.pid)
     }
 
     /// Hands the root's detached mount to the process.
@@ -62,7 +70,7 @@ impl Launched {
 
     /// Waits for the terminal.
     pub(crate) fn wait_console(&mut self) -> Result<(), Error> {
-        match self.channel.receive()? {
+        match self.receive()? {
             Message::Console(master) => {
                 self.console = Some(master);
                 Ok(())
@@ -71,11 +79,29 @@ impl Launched {
         }
     }
 
+    /// Waits until everything is mounted.
+    pub(crate) fn wait_mounted(&mut self) -> Result<(), Error> {
+        match self.receive()? {
+            Message::Mounted => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Waits until everything is ready.
     pub(crate) fn wait_held(&mut self) -> Result<(), Error> {
-        match self.channel.receive()? {
+        match self.receive()? {
             Message::Held => Ok(()),
             other => Err(unexpected(other)),
+        }
+    }
+
+    /// The next message but a listener, which may come at any time and is kept.
+    fn receive(&mut self) -> Result<Message, Error> {
+        loop {
+            match self.channel.receive()? {
+                Message::Listener(listener) => self.listener = Some(listener),
+                other => return Ok(other),
+            }
         }
     }
 

@@ -41,13 +41,17 @@ pub(crate) fn apply(process: &Process, personality: Option<&Personality>) -> Res
         prioritise(priority)?;
     }
     if let Some(affinity) = &process.exec_cpu_affinity {
-        let list = if affinity.last.is_empty() { &affinity.initial } else { &affinity.last };
-        confine_to(list)?;
+        confine_to(&affinity.last)?;
     }
     if let Some(personality) = personality {
         assume(personality)?;
     }
     Ok(())
+}
+
+/// The processors on which the way into the container itself runs: before its cgroup is entered.
+pub(crate) fn confine_entry(process: &Process) -> Result<(), Error> {
+    process.exec_cpu_affinity.as_ref().map_or(Ok(()), |affinity| confine_to(&affinity.initial))
 }
 
 fn set_rlimit(limit: &Rlimit) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use crate::{
     Error,
     error::{At, Stage},
-    spec::{Config, IdMapping, Linux, Namespace, NamespaceKind},
+    spec::{Config, IdMapping, Linux, Namespace, NamespaceKind, TimeOffset},
     sys::process::{Cloned, prctl, setns},
 };
 
@@ -28,9 +28,14 @@ pub(crate) struct Namespaces {
     joined: Vec<(i32, OwnedFd)>,
     /// An existing PID namespace.
     pub pid: Option<OwnedFd>,
+    /// What is written to timens_offsets (time_namespaces(7)) of a new time namespace.
+    pub offsets: Option<String>,
     /// Mappings of the new user namespace.
     pub maps: Option<Maps>,
 }
+
+/// libc has it in a type too small for clone3(2); for unshare(2) and setns(2) this is it.
+pub(crate) const CLONE_NEWTIME: i32 = 0x80;
 
 /// The id mappings of a new user namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,16 +51,19 @@ impl Namespaces {
     pub(crate) fn open(config: &Config) -> Result<Self, Error> {
         static NOTHING: &[Namespace] = &[];
         let linux = config.linux.as_ref();
-        let mut namespaces = Self { new: 0, cgroup: false, joined: Vec::new(), pid: None, maps: None };
+        let mut namespaces =
+            Self { new: 0, cgroup: false, joined: Vec::new(), pid: None, offsets: None, maps: None };
         let mut seen = 0u64;
         for namespace in linux.map_or(NOTHING, |linux| &linux.namespaces) {
-            let flag = flag_of(namespace.kind)?;
+            let flag = flag_of(namespace.kind);
             if seen & flag as u64 != 0 {
                 return Err(Error::config(format!("linux.namespaces names {:?} twice", namespace.kind)));
             }
             seen |= flag as u64;
             namespaces.add(namespace, flag)?;
         }
+        namespaces.offsets =
+            offsets(linux, seen & CLONE_NEWTIME as u64 != 0 && !namespaces.is_joined(CLONE_NEWTIME))?;
         if seen & libc::CLONE_NEWNS as u64 == 0 {
             // pivot_root in the caller's mount namespace would take the host's root away from everybody.
             return Err(Error::config(
@@ -71,6 +79,8 @@ impl Namespaces {
         let Some(path) = &namespace.path else {
             match namespace.kind {
                 NamespaceKind::Cgroup => self.cgroup = true,
+                // Made apart, see `with_children_in`.
+                NamespaceKind::Time => {}
                 _ => self.new |= flag as u64,
             }
             return Ok(());
@@ -105,9 +115,11 @@ impl Namespaces {
 
     /// Whether a kind is not the caller's own.
     pub(crate) fn is_separate(&self, flag: i32) -> bool {
-        self.is_new(flag)
-            || flag == libc::CLONE_NEWPID && self.pid.is_some()
-            || self.joined.iter().any(|(joined, _)| *joined == flag)
+        self.is_new(flag) || flag == libc::CLONE_NEWPID && self.pid.is_some() || self.is_joined(flag)
+    }
+
+    fn is_joined(&self, flag: i32) -> bool {
+        self.joined.iter().any(|(joined, _)| *joined == flag)
     }
 
     /// Whether the real process must be made by an intermediate one: a user namespace that exists must be entered
@@ -131,8 +143,8 @@ impl Namespaces {
     }
 }
 
-fn flag_of(kind: NamespaceKind) -> Result<i32, Error> {
-    Ok(match kind {
+fn flag_of(kind: NamespaceKind) -> i32 {
+    match kind {
         NamespaceKind::Pid => libc::CLONE_NEWPID,
         NamespaceKind::Network => libc::CLONE_NEWNET,
         NamespaceKind::Mount => libc::CLONE_NEWNS,
@@ -140,12 +152,27 @@ fn flag_of(kind: NamespaceKind) -> Result<i32, Error> {
         NamespaceKind::Uts => libc::CLONE_NEWUTS,
         NamespaceKind::User => libc::CLONE_NEWUSER,
         NamespaceKind::Cgroup => libc::CLONE_NEWCGROUP,
-        NamespaceKind::Time => {
-            return Err(Error::config(
-                "linux.namespaces: time namespaces are not supported; remove the entry",
-            ));
+        NamespaceKind::Time => CLONE_NEWTIME,
+    }
+}
+
+/// The text of timens_offsets, where a new time namespace is asked for.
+fn offsets(linux: Option<&Linux>, is_new: bool) -> Result<Option<String>, Error> {
+    let asked = linux.map(|linux| &linux.time_offsets).filter(|offsets| !offsets.is_empty());
+    let Some(asked) = asked else { return Ok(is_new.then(String::new)) };
+    if !is_new {
+        return Err(Error::config("linux.timeOffsets needs a new time namespace"));
+    }
+    let line = |(clock, offset): (&String, &TimeOffset)| match (clock.as_str(), offset.nanosecs) {
+        ("monotonic" | "boottime", 0..=999_999_999) => {
+            Ok(format!("{clock} {} {}\n", offset.secs, offset.nanosecs))
         }
-    })
+        ("monotonic" | "boottime", nanosecs) => {
+            Err(Error::config(format!("linux.timeOffsets.{clock}: {nanosecs} nanosecs are a second or more")))
+        }
+        _ => Err(Error::config(format!("linux.timeOffsets: {clock:?} is neither monotonic nor boottime"))),
+    };
+    asked.iter().map(line).collect::<Result<_, _>>().map(Some)
 }
 
 fn name_of(flag: i32) -> &'static str {
@@ -156,25 +183,54 @@ fn name_of(flag: i32) -> &'static str {
         libc::CLONE_NEWUTS => "uts",
         libc::CLONE_NEWUSER => "user",
         libc::CLONE_NEWPID => "pid",
+        CLONE_NEWTIME => "time",
         _ => "cgroup",
     }
 }
 
-/// Runs `clone` with an existing PID namespace as that of the caller's next children.
-/// One process less than the usual fork after setns, and the new process is the caller's own child.
+/// Runs `clone` with an existing PID namespace, and a new time namespace with these offsets, as those of the caller's
+/// next children. One process less than the usual fork after setns, and the new process is the caller's own child; and a
+/// time namespace gets its offsets before anybody lives in it, as the kernel demands.
 pub(crate) fn with_children_in(
     pid_namespace: Option<impl AsFd>,
+    offsets: Option<&String>,
     clone: impl FnOnce() -> Result<Cloned, Error>,
 ) -> Result<Cloned, Error> {
-    let Some(namespace) = pid_namespace else { return clone() };
-    let own = File::open("/proc/self/ns/pid").at(Stage::Namespace, || "cannot open /proc/self/ns/pid")?;
-    setns(namespace, libc::CLONE_NEWPID).at(Stage::Namespace, || "cannot join the pid namespace")?;
-    let cloned = clone();
+    let own = |name: &str| File::open(name).at(Stage::Namespace, || format!("cannot open {name}"));
+    let mut own_namespaces = Vec::with_capacity(2);
+    if let Some(namespace) = pid_namespace {
+        own_namespaces.push((own("/proc/self/ns/pid")?, libc::CLONE_NEWPID));
+        setns(namespace, libc::CLONE_NEWPID).at(Stage::Namespace, || "cannot join the pid namespace")?;
+    }
+    let mut result = Ok(());
+    if let Some(offsets) = offsets {
+        own_namespaces.push((own("/proc/self/ns/time")?, CLONE_NEWTIME));
+        result = make_time_namespace(offsets);
+    }
+    let cloned = result.and_then(|()| clone());
     if !matches!(cloned, Ok(Cloned::Child)) {
-        setns(own, libc::CLONE_NEWPID)
-            .at(Stage::Namespace, || "cannot return to the caller's pid namespace")?;
+        for (namespace, flag) in own_namespaces {
+            setns(namespace, flag).at(Stage::Namespace, || {
+                format!("cannot return to the caller's {} namespace", name_of(flag))
+            })?;
+        }
     }
     cloned
+}
+
+fn make_time_namespace(offsets: &str) -> Result<(), Error> {
+    // SAFETY: integers only; it concerns the caller's next children.
+    Errno::result(unsafe { libc::unshare(CLONE_NEWTIME) })
+        .at(Stage::Namespace, || "cannot make a time namespace (it needs Linux 5.6)")?;
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    std::fs::write("/proc/self/timens_offsets", offsets).at(Stage::Namespace, || {
+        format!(
+            "cannot set the clocks' offsets ({}); it needs CAP_SYS_TIME",
+            offsets.trim().replace('\n', ", ")
+        )
+    })
 }
 
 /// Whether the caller is in the machine's first user namespace, where root's devices and mounts are.

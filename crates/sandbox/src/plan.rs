@@ -2,7 +2,7 @@
 
 use std::{os::fd::BorrowedFd, path::PathBuf};
 
-use crate::spec;
+use crate::{Gate, spec};
 
 /// The container's root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +64,35 @@ pub struct Plan<'a> {
     pub cgroup: Option<&'a kapsel_cgroups::Entry>,
     /// Standard streams.
     pub stdio: Stdio<'a>,
-    /// Whether everything is made ready and the program waits for [`crate::Launched::release`].
-    pub hold: bool,
+    /// Where everything is made ready and the program waits for its start; none: it starts at once.
+    pub gate: Option<&'a Gate>,
+    /// Who the container is, for the state that hooks read.
+    pub container: Option<&'a Container>,
+    /// What is not as usual.
+    pub manner: Manner,
+    /// Whether the root is entered without pivot_root(2), which an initramfs as the host's root does not allow. Weaker:
+    /// the host's root directory stays below the container's.
+    pub no_pivot: bool,
+}
+
+/// How a process comes to be and what it keeps of its maker's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether the process goes on when its maker ends. It never outlives one that dies before everything is ready.
+    pub detached: bool,
+    /// How many descriptors from 3 on it inherits; the caller has checked that they are open.
+    pub preserve_fds: u32,
+    /// Whether it stays in its maker's session keyring.
+    pub keep_keyring: bool,
+}
+
+/// A container as its hooks know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// Its bundle's absolute path.
+    pub bundle: PathBuf,
 }
 
 /// A process to start in a running container.
@@ -85,4 +112,6 @@ pub struct Join<'a> {
     pub cgroup: Option<&'a kapsel_cgroups::Entry>,
     /// Standard streams.
     pub stdio: Stdio<'a>,
+    /// As [`Plan::manner`].
+    pub manner: Manner,
 }

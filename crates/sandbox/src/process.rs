@@ -11,10 +11,11 @@ use std::{
 use nix::errno::Errno;
 
 use crate::{
-    Error, Stdio,
+    Error, Gate, Manner, Stdio,
     capabilities::Sets,
     channel::Child,
     error::{At, Stage},
+    hooks,
     identity::Identity,
     labels, limits,
     namespaces::hide,
@@ -22,8 +23,8 @@ use crate::{
     program::Program,
     resolve::Root,
     signals,
-    spec::{Personality, Process},
-    streams::{self, EXECUTABLE},
+    spec::{Hook, Personality, Process, State},
+    streams,
     sys::process::{new_session_keyring, prctl},
     terminal,
     trace::Trace,
@@ -38,8 +39,11 @@ pub(crate) struct Prepared<'a> {
     group_add: &'a [String],
     seccomp: Option<&'a kapsel_seccomp::Program>,
     stdio: Stdio<'a>,
-    /// Whether to wait before the program.
-    pub hold: bool,
+    manner: Manner,
+    /// Where to wait before the program.
+    pub gate: Option<&'a Gate>,
+    /// What is run after the wait, and the state it is told.
+    pub start_hooks: Option<(&'a [Hook], State)>,
     /// The executable to become instead, which is to start the program as its child.
     pub init: Option<OwnedFd>,
     program: Program,
@@ -56,11 +60,8 @@ impl<'a> Prepared<'a> {
         (user, group_add): (&'a str, &'a [String]),
         seccomp: Option<&'a kapsel_seccomp::Program>,
         stdio: Stdio<'a>,
+        manner: Manner,
     ) -> Result<Self, Error> {
-        if seccomp.is_some_and(|program| program.flags() & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32 != 0)
-        {
-            return Err(Error::config("seccomp: SCMP_ACT_NOTIFY is not supported; remove the rule"));
-        }
         let proc =
             (labels::are_asked(process) || process.oom_score_adj.is_some()).then(Proc::open).transpose()?;
         Ok(Self {
@@ -70,7 +71,9 @@ impl<'a> Prepared<'a> {
             group_add,
             seccomp,
             stdio,
-            hold: false,
+            manner,
+            gate: None,
+            start_hooks: None,
             init: None,
             program: Program::new(process)?,
             capabilities: Sets::parse(process.capabilities.as_ref())?,
@@ -114,7 +117,9 @@ impl<'a> Prepared<'a> {
         trace: &Trace,
     ) -> Result<Infallible, Error> {
         let process = self.process;
-        leave_keyring()?;
+        if !self.manner.keep_keyring {
+            leave_keyring()?;
+        }
         if let Some(proc) = &self.proc {
             labels::write(proc, process)?;
         }
@@ -129,37 +134,54 @@ impl<'a> Prepared<'a> {
 
         // The last moment at which anything but the program's streams is open, so the last at which to write a trace.
         trace.mark("sandbox: closing");
-        streams::settle(self.sources(terminal), channel, self.init.as_ref())?;
+        let mut kept = vec![channel.as_raw()];
+        kept.extend(self.init.as_ref().map(AsRawFd::as_raw_fd));
+        kept.extend(self.gate.into_iter().flat_map(Gate::descriptors).map(AsRawFd::as_raw_fd));
+        streams::settle(self.sources(terminal), self.manner.preserve_fds, &mut kept)?;
         streams::give_to(identity.uid, terminal.is_some());
         workdir::verify()?;
         // Not earlier: a limit on descriptors or memory is the program's, not ours. Not later: raising one needs a right.
         limits::apply(process, self.personality)?;
         if !process.no_new_privileges {
             // Needs CAP_SYS_ADMIN, which is about to go; the profile must allow what is still to be done, as with runc.
-            self.load_seccomp()?;
+            self.load_seccomp(channel)?;
         }
         identity.assume(&self.capabilities)?;
         self.forget_caller(channel)?;
         if process.no_new_privileges {
             prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).at(Stage::Privilege, || "cannot set no_new_privs")?;
         }
-        if self.hold {
-            channel.hold()?;
+        if process.no_new_privileges && self.asks() {
+            // Its listener goes to the parent, who is gone once the gate is open.
+            self.load_seccomp(channel)?;
+        }
+        if let Some(gate) = self.gate {
+            channel.hold(gate)?;
+        }
+        if let Some((start_hooks, state)) = &self.start_hooks {
+            hooks::run("startContainer", start_hooks, state)?;
         }
         channel.executing()?;
-        if process.no_new_privileges {
+        if process.no_new_privileges && !self.asks() {
             // Nothing but execve is left, so the profile need not allow more.
-            self.load_seccomp()?;
+            self.load_seccomp(channel)?;
         }
         Err(match &self.init {
-            Some(_) => program.execute_through(EXECUTABLE, channel.as_raw()),
+            Some(init) => program.execute_through(init.as_raw_fd(), channel.voice()),
             None => program.execute(),
         })
     }
 
-    fn load_seccomp(&self) -> Result<(), Error> {
+    fn load_seccomp(&self, channel: &Child) -> Result<(), Error> {
         let Some(program) = self.seccomp else { return Ok(()) };
-        program.load().map(drop).at(Stage::Privilege, || "cannot load the seccomp filter")
+        let listener = program.load().at(Stage::Privilege, || "cannot load the seccomp filter")?;
+        listener.map_or(Ok(()), |listener| channel.listener(&listener))
+    }
+
+    /// Whether the filter asks somebody outside (SCMP_ACT_NOTIFY).
+    fn asks(&self) -> bool {
+        let asking = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
+        self.seccomp.is_some_and(|program| program.flags() & asking != 0)
     }
 
     /// What a program inherits without being told: signals, the creation mask, and what its parent's end means.
@@ -169,7 +191,7 @@ impl<'a> Prepared<'a> {
         unsafe { libc::umask(self.process.user.umask.unwrap_or(0o022) & 0o777) };
         // Both are undone by the kernel when ids or capabilities change, so they are said (again) after that.
         hide()?;
-        die_with_parent(channel)
+        if self.manner.detached { outlive_parent() } else { die_with_parent(channel) }
     }
 
     fn sources(&self, terminal: Option<&OwnedFd>) -> [RawFd; 3] {
@@ -203,6 +225,12 @@ pub(crate) fn die_with_parent(channel: &Child) -> Result<(), Error> {
         // It ended before we asked to be told.
         return Err(Error::new(Stage::Channel, libc::EPIPE, "the parent is gone"));
     }
+    Ok(())
+}
+
+/// From here on the parent may end. If it has already, it is noticed when it is spoken to next.
+fn outlive_parent() -> Result<(), Error> {
+    prctl(libc::PR_SET_PDEATHSIG, 0, 0).at(Stage::Channel, || "cannot outlive the parent")?;
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! The container's root: an overlay or a directory becomes a detached mount, and then the only root there is.
 
 use std::{
-    ffi::CString,
+    ffi::{CString, OsString},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Path, PathBuf},
 };
@@ -14,7 +14,7 @@ use nix::{
     fcntl::{OFlag, open},
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::stat::Mode,
-    unistd::{Gid, Uid, chdir, chown, fchdir, pivot_root},
+    unistd::{Gid, Uid, chdir, chown, chroot, fchdir, pivot_root},
 };
 
 use crate::{
@@ -27,6 +27,8 @@ use crate::{
     sys::mount::{Attributes, Context, attach, clone_tree, map_ids, set_attributes},
     userns::holder,
 };
+
+const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 /// Makes the root's mount, in the parent. `maps`: of a new user namespace, whose ids the layers are to show.
 pub(crate) fn prepare(
@@ -146,21 +148,80 @@ fn joined(lowers: &[PathBuf]) -> PathBuf {
     PathBuf::from(escaped.collect::<Vec<_>>().join(":"))
 }
 
-/// Makes `tree` the root of this process's mount namespace and lets go of the host's.
+/// Shows `tree` in this process's mount namespace where the host has the directory: what hooks of the host expect.
+pub(crate) fn show(tree: &OwnedFd, directory: &Path) -> Result<Root, Error> {
+    let what = || format!("cannot mount the root on {}", directory.display());
+    let place = open(directory, DIRECTORY, Mode::empty()).at(Stage::Root, what)?;
+    attach(tree, &place).at(Stage::Root, what)?;
+    Ok(Root::new(tree.try_clone().at(Stage::Root, what)?))
+}
+
+/// Puts `tree` on top of the host's root: a place that always exists, and that no path can mean wrongly.
+pub(crate) fn cover(tree: &OwnedFd) -> Result<(), Error> {
+    let what = || "cannot mount the root";
+    let host = open("/", DIRECTORY, Mode::empty()).at(Stage::Root, what)?;
+    attach(tree, &host).at(Stage::Root, what)
+}
+
+/// Makes `tree`, which is attached, the root of this process's mount namespace and lets go of the host's.
 pub(crate) fn enter(tree: &OwnedFd) -> Result<Root, Error> {
     let what = || "cannot enter the root (pivot_root)";
-    let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let host = open("/", directory, Mode::empty()).at(Stage::Root, what)?;
-    // On top of the host's root: a place that always exists, and that no path can mean wrongly.
-    attach(tree, &host).at(Stage::Root, what)?;
     fchdir(tree).at(Stage::Root, what)?;
     // The old root lands on top of the new one, and is taken off it. Unlike chroot(2), nothing of the host is mounted
     // in this namespace afterwards: there is no way back, not even with every capability (runc issue 1962).
     pivot_root(".", ".").at(Stage::Root, what)?;
     umount2(".", MntFlags::MNT_DETACH).at(Stage::Root, what)?;
     chdir("/").at(Stage::Root, what)?;
-    let root = open("/", directory, Mode::empty()).at(Stage::Root, what)?;
+    let root = open("/", DIRECTORY, Mode::empty()).at(Stage::Root, what)?;
     Ok(Root::new(root))
+}
+
+/// Makes `tree`, which covers the host's root, this process's root without pivot_root(2), which refuses to move an
+/// initramfs. Everything that is mounted on the host is let go of first: below the container's root only the bare
+/// initramfs is left.
+pub(crate) fn enter_without_pivot(tree: &OwnedFd) -> Result<Root, Error> {
+    let what = || "cannot enter the root (chroot)";
+    fchdir(tree).at(Stage::Root, what)?;
+    chroot(".").at(Stage::Root, what)?;
+    let root = open(".", DIRECTORY, Mode::empty()).at(Stage::Root, what)?;
+    Ok(Root::new(root))
+}
+
+/// Lets go of every mount of the host's but its root, in this process's copy of them.
+pub(crate) fn strip() -> Result<(), Error> {
+    let what = || "cannot let go of the host's mounts";
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").at(Stage::Root, what)?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| *point != "/");
+    // The last one mounted first: what lies below another goes after it.
+    for point in points.collect::<Vec<_>>().into_iter().rev() {
+        match umount2(unescape(point).as_path(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            // It was below one that has gone, or is hidden by another.
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(errno) => return Err(Error::system(Stage::Root, errno, format!("{}: {point}", what()))),
+        }
+    }
+    Ok(())
+}
+
+/// A path as proc(5) writes it: space, tab, newline and backslash are three octal digits.
+fn unescape(word: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let octal =
+            tail.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Cuts the copy of the host's mounts off from the originals: nothing done to them is seen outside.

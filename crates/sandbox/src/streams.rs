@@ -1,6 +1,6 @@
 //! Standard streams, and the end of every other descriptor.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::{
     errno::Errno,
@@ -11,40 +11,31 @@ use nix::{
 
 use crate::{
     Error,
-    channel::{Child, RESERVED},
+    channel::RESERVED,
     error::{At, Stage},
     resolve::is_kind,
     sys::open::close_range,
 };
 
-/// Where the init's executable waits for its execution.
-pub(crate) const EXECUTABLE: RawFd = 4;
-
-/// Puts `sources` on 0, 1 and 2, the init's executable (where there is one) on 4, and closes every other descriptor but
-/// the channel. What the caller had open (a directory of the host, another container's console) would be a way out of
-/// the container, even during the few path lookups that are left (CVE-2024-21626).
+/// Puts `sources` on 0, 1 and 2, and closes every other descriptor but the first `inherited` from 3 on and those `kept`,
+/// none of which may be one of the program's streams. What the caller had open (a directory of the host, another
+/// container's console) would be a way out of the container, even during the few path lookups that are left
+/// (CVE-2024-21626).
 ///
-/// No descriptor opened before this may be used after it.
-pub(crate) fn settle(
-    sources: [RawFd; 3],
-    channel: &Child,
-    executable: Option<&OwnedFd>,
-) -> Result<(), Error> {
-    let arrange = || {
+/// No other descriptor opened before this may be used after it.
+pub(crate) fn settle(sources: [RawFd; 3], inherited: u32, kept: &mut [RawFd]) -> Result<(), Error> {
+    let mut arrange = || {
         let [stdin, stdout, stderr] = sources.map(lift);
-        let executable = executable.map(|file| lift(file.as_raw_fd())).transpose()?;
         for (target, source) in [(0, stdin?), (1, stdout?), (2, stderr?)] {
-            place(source, target, 0)?;
+            place(source, target)?;
         }
-        let mut first_to_close = EXECUTABLE - 1;
-        if let Some(file) = executable {
-            place(file, EXECUTABLE, libc::O_CLOEXEC)?;
-            close_range(first_to_close, EXECUTABLE - 1)?;
-            first_to_close = EXECUTABLE + 1;
+        let mut first_to_close = RESERVED.saturating_add_unsigned(inherited);
+        kept.sort_unstable();
+        for kept in kept.iter() {
+            close_range(first_to_close, kept - 1)?;
+            first_to_close = first_to_close.max(kept + 1);
         }
-        let kept = channel.as_raw();
-        close_range(first_to_close, kept - 1)?;
-        close_range(kept + 1, RawFd::MAX)
+        close_range(first_to_close, RawFd::MAX)
     };
     arrange().at(Stage::Channel, || "cannot arrange the standard streams")
 }
@@ -58,9 +49,9 @@ fn lift(fd: RawFd) -> nix::Result<RawFd> {
     fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_DUPFD_CLOEXEC(RESERVED))
 }
 
-fn place(source: RawFd, target: RawFd, flags: i32) -> nix::Result<()> {
+fn place(source: RawFd, target: RawFd) -> nix::Result<()> {
     // SAFETY: the table is this child's own, and what `target` was is not used again.
-    Errno::result(unsafe { libc::dup3(source, target, flags) }).map(drop)
+    Errno::result(unsafe { libc::dup3(source, target, 0) }).map(drop)
 }
 
 /// Gives pipes, sockets and the container's terminal to the program's user, who may want to open /dev/stdout again.

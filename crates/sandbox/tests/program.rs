@@ -250,11 +250,6 @@ fn the_working_directory_is_made_inside() {
 }
 
 #[test]
-fn a_held_program_waits_until_it_is_released() {
-    assert_eq!(Sandbox::new("echo now").with(|document| document["hold"] = json!(true)).output(), "now");
-}
-
-#[test]
 fn the_callers_keys_stay_behind() {
     const SESSION: i32 = -3;
     // SAFETY: each call gets the integers and C strings that keyctl(2) and add_key(2) want; the new session keyring is

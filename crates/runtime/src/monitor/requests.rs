@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
-use kapsel_sandbox::{Join, Stdio, join};
+use kapsel_sandbox::{Join, Manner, Stdio, join};
 
 use super::Monitor;
 use super::connection::End;
@@ -194,6 +194,7 @@ impl Monitor {
             seccomp: self.seccomp.as_ref(),
             cgroup: entry.as_ref(),
             stdio: pipes.as_ref().map_or(Stdio::Terminal { columns, rows }, Pipes::stdio),
+            manner: Manner::default(),
         })
         .map_err(|error| Failure { exit_code: error.exit_code(), error: error.into() })?;
         let ours = pipes.map_or_else(Ours::default, Pipes::keep_ours);

@@ -1,7 +1,7 @@
 //! From a Launch to a container whose program is about to be executed.
 
 use kapsel_cgroups::{Cgroup, LinuxResources};
-use kapsel_sandbox::{Plan, Stdio, launch};
+use kapsel_sandbox::{Manner, Plan, Stdio, launch};
 use kapsel_seccomp::{Architecture, Kernel, Program, Source};
 use serde_json::value::RawValue;
 
@@ -63,7 +63,10 @@ impl Monitor {
             seccomp: self.seccomp.as_ref(),
             cgroup: entry.as_ref(),
             stdio: pipes.as_ref().map_or(Stdio::Terminal { columns, rows }, Pipes::stdio),
-            hold: false,
+            gate: None,
+            container: None,
+            manner: Manner::default(),
+            no_pivot: false,
         })
         .map_err(|error| Failure { exit_code: error.exit_code(), error: error.into() })?;
         self.trace.mark("cloned");

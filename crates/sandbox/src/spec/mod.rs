@@ -5,15 +5,20 @@
 
 mod linux;
 mod process;
+mod state;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use linux::{Device, IdMapping, IntelRdt, Linux, Namespace, NamespaceKind, Personality};
+pub use linux::{Device, IdMapping, IntelRdt, Linux, Namespace, NamespaceKind, Personality, TimeOffset};
 pub use process::{
     Box as TerminalBox, Capabilities, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User,
 };
+pub use state::{State, Status};
+
+/// The version of the specification that this crate follows.
+pub const VERSION: &str = "1.3.0";
 
 /// `config.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,6 +107,24 @@ pub struct Hooks {
     /// In the runtime's namespaces, after the container is deleted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub poststop: Vec<Hook>,
+}
+
+impl Hooks {
+    /// None at all.
+    pub const NONE: Self = Self {
+        prestart: Vec::new(),
+        create_runtime: Vec::new(),
+        create_container: Vec::new(),
+        start_container: Vec::new(),
+        poststart: Vec::new(),
+        poststop: Vec::new(),
+    };
+
+    /// Whether any is run by the one that makes the container or by its first process.
+    pub(crate) fn any_in_creation(&self) -> bool {
+        let all = [&self.prestart, &self.create_runtime, &self.create_container, &self.start_container];
+        all.into_iter().any(|hooks| !hooks.is_empty())
+    }
 }
 
 /// One hook.

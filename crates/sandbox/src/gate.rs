@@ -1,0 +1,111 @@
+//! Where a created container waits for its start (OCI runtime-spec, "create" and "start"): two fifos in a directory.
+//!
+//! Whoever created it is gone by then, so it cannot wait on a pipe of its maker; and it has given up its rights, perhaps
+//! under a filter of its own, so it must get by with read(2) and write(2) on descriptors it has already.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::stat::Mode,
+    unistd::{mkfifo, read, write},
+};
+
+use crate::{
+    Error,
+    channel::{LONGEST, Message, parse},
+    error::{At, Stage},
+};
+
+/// Through this fifo the waiting process is told to go on.
+const GO: &str = "go";
+/// And through this one it tells how it did.
+const FATE: &str = "fate";
+
+/// Both fifos, as the process that is to wait inherits them.
+#[derive(Debug)]
+pub struct Gate {
+    go: OwnedFd,
+    fate: OwnedFd,
+}
+
+impl Gate {
+    /// Makes the fifos in a directory that has none, for their owner only.
+    pub fn make(directory: &Path) -> Result<Self, Error> {
+        let fifo = |name| {
+            let path = directory.join(name);
+            mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)
+                // For both directions: whoever holds it so never sees an end, and never dies of a reader that is gone.
+                .and_then(|()| open(&path, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()))
+                .at(Stage::Channel, || format!("cannot make the fifo {}", path.display()))
+        };
+        Ok(Self { go: fifo(GO)?, fate: fifo(FATE)? })
+    }
+
+    /// Whether a process waits behind the gate in this directory.
+    pub fn is_waiting(directory: &Path) -> bool {
+        open(&directory.join(GO), OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
+            .is_ok()
+    }
+
+    /// Lets the process go on, and returns once its execve succeeded or with what failed. A process that is not there,
+    /// or not any more, is an error with errno ENXIO. One caller at a time.
+    pub fn open(directory: &Path) -> Result<(), Error> {
+        let nonblocking = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        // The answer's end first: what is said from now on is not lost.
+        let fate = open(&directory.join(FATE), OFlag::O_RDONLY | nonblocking, Mode::empty());
+        let go = open(&directory.join(GO), OFlag::O_WRONLY | nonblocking, Mode::empty());
+        let (Ok(fate), Ok(go)) = (fate, go) else { return Err(nobody()) };
+        match write(&go, b"G") {
+            Err(Errno::EPIPE) => return Err(nobody()),
+            other => other.at(Stage::Channel, || "cannot open the gate")?,
+        };
+        // It holds both until it is the program or has ended; a fifo without readers is an error to its writer.
+        let mut ends = [PollFd::new(go.as_fd(), PollFlags::empty())];
+        while let Err(errno) = poll(&mut ends, PollTimeout::NONE) {
+            if errno != Errno::EINTR {
+                return Err(Error::system(Stage::Channel, errno, "cannot wait behind the gate"));
+            }
+        }
+        let mut buffer = [0u8; LONGEST + 1];
+        let length = read(&fate, &mut buffer).unwrap_or_default();
+        // Two messages at most, without seams: "executing", which is one byte, and what then failed.
+        match buffer[..length].split_first() {
+            Some((byte, [])) if matches!(parse(&[*byte], None), Ok(Message::Executing)) => Ok(()),
+            Some((_, failed)) => match parse(failed, None)? {
+                Message::Failed(error) => Err(error),
+                _ => Err(nobody()),
+            },
+            None => Err(nobody()),
+        }
+    }
+
+    /// Waits until somebody opens it.
+    pub(crate) fn wait(&self) -> Result<(), Error> {
+        loop {
+            match read(&self.go, &mut [0u8; 1]) {
+                Err(Errno::EINTR) => {}
+                other => return other.map(drop).at(Stage::Channel, || "cannot wait for the start"),
+            }
+        }
+    }
+
+    /// Where the process says how it did, once it goes on.
+    pub(crate) fn fate(&self) -> &OwnedFd {
+        &self.fate
+    }
+
+    /// A second handle on the same fifos, for the process that is to wait.
+    pub(crate) fn descriptors(&self) -> [&OwnedFd; 2] {
+        [&self.go, &self.fate]
+    }
+}
+
+fn nobody() -> Error {
+    Error::new(Stage::Channel, libc::ENXIO, "the container's process ended before it was started")
+}
