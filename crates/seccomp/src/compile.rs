@@ -35,22 +35,17 @@ struct Calls<'a> {
 /// the same argument are alternatives; and a number beyond all that the profile knows of gets ENOSYS in place of a
 /// refusal, so that programs fall back from calls newer than the profile.
 pub fn compile(seccomp: &LinuxSeccomp, architecture: Architecture) -> Result<Program, Error> {
-    let default = value(seccomp.default_action, seccomp.default_errno_ret);
-    if seccomp.default_action == Action::Notify {
-        return unsupported(
-            "SCMP_ACT_NOTIFY cannot be the default action: not even the start of the program could happen",
-        );
-    }
+    let default = value(seccomp.default_action, seccomp.default_errno_ret)?;
     let mut all: Vec<Calls> = architectures(seccomp, architecture)?
         .into_iter()
         .map(|architecture| Calls { architecture, rules: Vec::new(), last: None })
         .collect();
-    let mut notifies = false;
+    let mut notifies = seccomp.default_action == Action::Notify;
     for rule in &seccomp.syscalls {
         if rule.args.iter().any(|condition| condition.index > 5) {
             return unsupported("a system call has arguments 0 to 5");
         }
-        let action = value(rule.action, rule.errno_ret);
+        let action = value(rule.action, rule.errno_ret)?;
         notifies |= rule.action == Action::Notify;
         for name in &rule.names {
             let Some(numbers) = numbers(name) else { continue };
@@ -87,7 +82,8 @@ pub fn compile(seccomp: &LinuxSeccomp, architecture: Architecture) -> Result<Pro
     let (x32, mut own): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|calls| calls.architecture == Architecture::X32);
     own.reverse();
-    let extends = !matches!(seccomp.default_action, Action::Allow | Action::Log | Action::Trace);
+    let extends =
+        !matches!(seccomp.default_action, Action::Allow | Action::Log | Action::Trace | Action::Notify);
     let sections: Vec<(u32, Position)> = own
         .iter()
         .map(|calls| {
@@ -215,10 +211,23 @@ fn numbers(name: &str) -> Option<&'static [u32; 5]> {
     TABLE.binary_search_by(|(found, _)| (*found).cmp(name)).ok().map(|index| &TABLE[index].1)
 }
 
-/// What a filter returns for an action.
-fn value(action: Action, errno: Option<u32>) -> u32 {
-    let data = errno.unwrap_or(libc::EPERM as u32) & libc::SECCOMP_RET_DATA;
-    match action {
+/// What a filter returns for an action. An errno for an action that has none is an error, as the specification demands.
+fn value(action: Action, errno: Option<u32>) -> Result<u32, Error> {
+    // The kernel makes less of a greater errno (MAX_ERRNO); a tracer gets sixteen bits.
+    let largest = match action {
+        Action::Errno => 4095,
+        Action::Trace => libc::SECCOMP_RET_DATA,
+        _ => 0,
+    };
+    if let Some(errno) = errno.filter(|errno| *errno > largest || largest == 0) {
+        let name = serde_json::to_string(&action).unwrap_or_default();
+        return unsupported(&match largest {
+            0 => format!("the action {name} gives no errno, and errnoRet is {errno}; remove it"),
+            _ => format!("errnoRet {errno} of {name} is beyond {largest}"),
+        });
+    }
+    let data = errno.unwrap_or(libc::EPERM as u32);
+    Ok(match action {
         Action::Allow => libc::SECCOMP_RET_ALLOW,
         Action::Errno => libc::SECCOMP_RET_ERRNO | data,
         Action::Kill | Action::KillThread => libc::SECCOMP_RET_KILL_THREAD,
@@ -227,17 +236,19 @@ fn value(action: Action, errno: Option<u32>) -> u32 {
         Action::Trace => libc::SECCOMP_RET_TRACE | data,
         Action::Log => libc::SECCOMP_RET_LOG,
         Action::Notify => libc::SECCOMP_RET_USER_NOTIF,
-    }
+    })
 }
 
 fn flags(seccomp: &LinuxSeccomp, notifies: bool) -> Result<u32, Error> {
     let mut flags = if notifies { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
     for name in &seccomp.flags {
         flags |= match name.as_str() {
-            // There is one thread when the filter is loaded.
+            // There is one thread that the filter is to bind.
             "SECCOMP_FILTER_FLAG_TSYNC" => 0,
             "SECCOMP_FILTER_FLAG_LOG" => libc::SECCOMP_FILTER_FLAG_LOG,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            // How to wait for an answer; the kernel refuses it where nobody asks.
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" if !notifies => 0,
             "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
             _ => return unsupported(&format!("kapsel does not know the flag {name:?}")),
         };

@@ -17,10 +17,10 @@ pub struct LinuxSeccomp {
     /// `SECCOMP_FILTER_FLAG_*` names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<String>,
-    /// A UNIX socket to which the notification descriptor is sent.
+    /// The UNIX socket of the supervisor that answers `SCMP_ACT_NOTIFY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener_path: Option<String>,
-    /// Opaque words for the listener.
+    /// Opaque words for the supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listener_metadata: Option<String>,
     /// The rules.
@@ -135,8 +135,28 @@ pub enum Architecture {
     /// 64-bit Arm
     #[serde(rename = "SCMP_ARCH_AARCH64")]
     Aarch64,
-    /// Any that kapsel does not run on: ignored, since none of its calls can come.
-    #[serde(other, rename = "SCMP_ARCH_NATIVE")]
+    /// The native one, which every filter covers, or any that kapsel does not run on and whose calls cannot come.
+    #[serde(
+        rename = "SCMP_ARCH_NATIVE",
+        alias = "SCMP_ARCH_LOONGARCH64",
+        alias = "SCMP_ARCH_M68K",
+        alias = "SCMP_ARCH_MIPS",
+        alias = "SCMP_ARCH_MIPS64",
+        alias = "SCMP_ARCH_MIPS64N32",
+        alias = "SCMP_ARCH_MIPSEL",
+        alias = "SCMP_ARCH_MIPSEL64",
+        alias = "SCMP_ARCH_MIPSEL64N32",
+        alias = "SCMP_ARCH_PARISC",
+        alias = "SCMP_ARCH_PARISC64",
+        alias = "SCMP_ARCH_PPC",
+        alias = "SCMP_ARCH_PPC64",
+        alias = "SCMP_ARCH_PPC64LE",
+        alias = "SCMP_ARCH_RISCV64",
+        alias = "SCMP_ARCH_S390",
+        alias = "SCMP_ARCH_S390X",
+        alias = "SCMP_ARCH_SH",
+        alias = "SCMP_ARCH_SHEB"
+    )]
     Other,
 }
 

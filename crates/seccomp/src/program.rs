@@ -29,6 +29,11 @@ impl Program {
         self.flags
     }
 
+    /// Whether a system call may wait for a supervisor's answer, so that [`Program::load`] gives a listener.
+    pub fn notifies(&self) -> bool {
+        self.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32 != 0
+    }
+
     /// Installs the filter on the calling thread, which must have CAP_SYS_ADMIN in its user namespace or
     /// no_new_privs. Gives the listener's descriptor (close-on-exec) where a rule notifies.
     /// Async-signal-safe: one system call, nothing allocated.
@@ -44,8 +49,7 @@ impl Program {
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
-        let notifies = self.flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32 != 0;
         // SAFETY: with NEW_LISTENER the result is a new descriptor, which is ours.
-        Ok(notifies.then(|| unsafe { OwnedFd::from_raw_fd(result as i32) }))
+        Ok(self.notifies().then(|| unsafe { OwnedFd::from_raw_fd(result as i32) }))
     }
 }

@@ -10,7 +10,6 @@ use std::{fs::File, io::Read, os::fd::OwnedFd, path::Path};
 use nix::{
     errno::Errno,
     sys::stat::{SFlag, fstat},
-    unistd::{Gid, setgroups},
 };
 
 use crate::{
@@ -69,8 +68,10 @@ impl Identity {
     }
 
     fn leave_groups(&self) -> Result<(), Error> {
-        let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        match setgroups(&groups) {
+        // SAFETY: the pointer and the count are those of a list that outlives the call. The raw call changes this process's
+        // one thread; glibc's would signal the threads that it believes to live, under a filter that may forbid it.
+        let result = unsafe { libc::syscall(libc::SYS_setgroups, self.groups.len(), self.groups.as_ptr()) };
+        match Errno::result(result).map(drop) {
             // A user namespace with a single id: nobody asked for these groups, and they mean nothing there.
             Err(Errno::EPERM | Errno::EINVAL) if !self.groups_asked && !in_first_user_namespace() => Ok(()),
             other => other.at(Stage::Identity, || {

@@ -1,18 +1,20 @@
 //! Loaded filters, in a child that a filter can be tried on.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use kapsel_seccomp::{Action, Architecture, Kernel, LinuxSeccompArg, Operator, Profile, Program, compile};
 
 use crate::machine::{filter, rule};
 
 /// Runs in a child under a filter; gives its wait status. What runs must be async-signal-safe.
-fn child(program: &Program, run: impl FnOnce(Option<i32>) -> i32) -> i32 {
+fn child(program: &Program, run: impl FnOnce(Option<&OwnedFd>) -> i32) -> i32 {
     // SAFETY: the child calls async-signal-safe functions only, and ends in _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: no memory is passed to prctl.
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
         let code = match program.load() {
-            Ok(listener) => run(listener.as_ref().map(std::os::fd::AsRawFd::as_raw_fd)),
+            Ok(listener) => run(listener.as_ref()),
             Err(_) => 99,
         };
         // SAFETY: ends the child without running anything of the test harness.
@@ -102,12 +104,43 @@ fn a_rule_that_notifies_gives_a_listener() {
         Architecture::NATIVE,
     )
     .unwrap();
-    assert_eq!(program.flags(), libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32);
+    assert!(program.notifies());
     let status = child(&program, |listener| {
         let Some(listener) = listener else { return 1 };
         // SAFETY: no memory is passed to fcntl.
-        let flags = unsafe { libc::fcntl(listener, libc::F_GETFD) };
+        let flags = unsafe { libc::fcntl(listener.as_raw_fd(), libc::F_GETFD) };
         i32::from(flags != libc::FD_CLOEXEC) * 2
     });
     assert_eq!(exit_code(status), 0);
+}
+
+/// A call through the gate of 32-bit programs, in a 64-bit one: the kernel calls it i386's.
+#[cfg(target_arch = "x86_64")]
+fn call_of_i386(number: u64) -> i64 {
+    let result: u64;
+    // SAFETY: getsid(0) and getpid() of i386 take no pointers; the instruction changes nothing but its result.
+    unsafe {
+        std::arch::asm!(
+            "push rbx", "xor ebx, ebx", "int 0x80", "pop rbx",
+            inlateout("rax") number => result, out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    i64::from(result as i32)
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_of_another_architecture_are_filtered_where_it_is_named_and_kill_where_it_is_not() {
+    const GETPID: u64 = 20;
+    const GETSID: u64 = 147;
+    let program = |architectures: &[Architecture]| {
+        let mut filter = filter(Action::Allow, vec![rule(&["getsid"], Action::Errno, vec![])]);
+        filter.architectures = architectures.to_vec();
+        compile(&filter, Architecture::NATIVE).unwrap()
+    };
+    let both = program(&[Architecture::X86]);
+    assert_eq!(exit_code(child(&both, |_| i32::from(call_of_i386(GETPID) <= 0))), 0);
+    assert_eq!(exit_code(child(&both, |_| -call_of_i386(GETSID) as i32)), libc::EPERM);
+    let status = child(&program(&[]), |_| i32::from(call_of_i386(GETPID) <= 0));
+    assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSYS, "{status:#x}");
 }

@@ -47,7 +47,7 @@ fn random_filters_decide_as_their_rules_say() {
     ];
     let mut chance = Chance(0x5eed);
     for _ in 0..400 {
-        let default = chance.pick(&actions[..7]);
+        let default = chance.pick(&actions);
         let rules: Vec<LinuxSyscall> = (0..1 + chance.below(60))
             .map(|_| {
                 let name = chance.pick(&CALLS).0;
@@ -58,7 +58,8 @@ fn random_filters_decide_as_their_rules_say() {
                 });
                 let args: Vec<_> = args.collect();
                 let mut rule = rule(&[name], chance.pick(&actions), args);
-                rule.errno_ret = (chance.below(2) == 0).then_some(13);
+                let gives_errno = matches!(rule.action, Action::Errno | Action::Trace);
+                rule.errno_ret = (gives_errno && chance.below(2) == 0).then_some(13);
                 rule
             })
             .collect();
@@ -203,10 +204,111 @@ fn mistakes_are_told() {
         code(filter(Action::Allow, vec![rule(&["read"], Action::Errno, vec![sixth])])),
         "SECCOMP_PROFILE_UNSUPPORTED"
     );
-    assert_eq!(code(filter(Action::Notify, vec![])), "SECCOMP_PROFILE_UNSUPPORTED");
     let mut flagged = filter(Action::Allow, vec![]);
     flagged.flags = vec!["SECCOMP_FILTER_FLAG_TOMORROW".to_owned()];
     assert_eq!(code(flagged), "SECCOMP_PROFILE_UNSUPPORTED");
     let unknown = filter(Action::Errno, vec![rule(&["no_such_call"], Action::Allow, vec![])]);
     assert!(compile(&unknown, Architecture::X86_64).is_ok(), "a name that nobody knows is ignored");
+}
+
+#[test]
+fn an_errno_belongs_to_the_two_actions_that_have_one_and_to_their_range() {
+    let compiles = |action, errno| {
+        let mut filter = filter(action, vec![]);
+        filter.default_errno_ret = Some(errno);
+        let mut by_rule = rule(&["read"], action, vec![]);
+        by_rule.errno_ret = Some(errno);
+        let ruled = crate::machine::filter(Action::Allow, vec![by_rule]);
+        [filter, ruled].map(|filter| compile(&filter, Architecture::X86_64).is_ok())
+    };
+    assert_eq!(compiles(Action::Errno, 4095), [true; 2]);
+    assert_eq!(compiles(Action::Errno, 4096), [false; 2]);
+    assert_eq!(compiles(Action::Trace, 0xffff), [true; 2]);
+    assert_eq!(compiles(Action::Trace, 0x1_0000), [false; 2]);
+    for action in [
+        Action::Allow,
+        Action::Kill,
+        Action::KillThread,
+        Action::KillProcess,
+        Action::Trap,
+        Action::Log,
+        Action::Notify,
+    ] {
+        assert_eq!(compiles(action, 1), [false; 2], "{action:?}");
+    }
+}
+
+#[test]
+fn flags_are_the_kernels() {
+    let flags = |action, names: &[&str]| {
+        let mut filter = filter(Action::Allow, vec![rule(&["getsid"], action, vec![])]);
+        filter.flags = names.iter().map(|name| format!("SECCOMP_FILTER_FLAG_{name}")).collect();
+        compile(&filter, Architecture::X86_64).unwrap().flags()
+    };
+    let all = ["TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV"];
+    assert_eq!(flags(Action::Errno, &all), 2 | 4, "nobody waits, so nobody can be killed while waiting");
+    assert_eq!(flags(Action::Notify, &all), 2 | 4 | 8 | 32);
+    assert_eq!(flags(Action::Notify, &[]), 8);
+    let by_default = compile(&filter(Action::Notify, vec![]), Architecture::X86_64).unwrap();
+    assert!(by_default.notifies());
+}
+
+#[test]
+fn every_name_of_the_specification_is_known_and_no_other() {
+    let parses = |field: &str, word: &str| {
+        let mut profile = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86"],
+            "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO",
+                "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}],
+        });
+        *profile.pointer_mut(field).unwrap() = serde_json::json!(word);
+        serde_json::from_value::<kapsel_seccomp::LinuxSeccomp>(profile).is_ok()
+    };
+    let known: [(&str, &str, &[&str]); 3] = [
+        (
+            "/defaultAction",
+            "SCMP_ACT_",
+            &["KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "TRACE", "ALLOW", "LOG", "NOTIFY"],
+        ),
+        (
+            "/architectures/0",
+            "SCMP_ARCH_",
+            &[
+                "X86",
+                "X86_64",
+                "X32",
+                "ARM",
+                "AARCH64",
+                "LOONGARCH64",
+                "M68K",
+                "MIPS",
+                "MIPS64",
+                "MIPS64N32",
+                "MIPSEL",
+                "MIPSEL64",
+                "MIPSEL64N32",
+                "PPC",
+                "PPC64",
+                "PPC64LE",
+                "S390",
+                "S390X",
+                "PARISC",
+                "PARISC64",
+                "RISCV64",
+                "SH",
+                "SHEB",
+                "NATIVE",
+            ],
+        ),
+        ("/syscalls/0/args/0/op", "SCMP_CMP_", &["NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"]),
+    ];
+    for (field, prefix, words) in known {
+        for word in words {
+            assert!(parses(field, &format!("{prefix}{word}")), "{prefix}{word}");
+        }
+        for word in ["TOMORROW", "", "allow"] {
+            assert!(!parses(field, &format!("{prefix}{word}")), "{prefix}{word}");
+        }
+    }
 }
