@@ -13,8 +13,8 @@ use std::{
 };
 
 use kapsel_sandbox::{
-    Container, Error, Gate, Join, Launched, Manner, Plan, Rootfs, Stdio, init, join, launch, seal, spec,
-    userns,
+    Container, Error, Gate, Join, Launched, Listener, Manner, Plan, Rootfs, Stdio, init, join, launch, seal,
+    spec, userns,
 };
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use serde::Deserialize;
@@ -119,6 +119,15 @@ fn run(document: &Document) -> Result<u8, Error> {
     let fds = Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let stdio = if document.terminal { Stdio::Terminal { columns: 80, rows: 24 } } else { fds };
     let bundle = document.bundle.clone().map(|bundle| Container { id: "c".into(), bundle });
+    let state = spec::State {
+        oci_version: spec::VERSION.to_owned(),
+        id: "c".to_owned(),
+        status: spec::Status::Creating,
+        pid: 0,
+        bundle: document.bundle.clone().unwrap_or_default(),
+        annotations: document.config.annotations.clone(),
+    };
+    let listener = document.seccomp.as_ref().and_then(|profile| Listener::of(profile, state));
     let plan = Plan {
         config: &document.config,
         rootfs: &rootfs,
@@ -127,6 +136,7 @@ fn run(document: &Document) -> Result<u8, Error> {
         copy_up: &document.copy_up,
         init: document.init,
         seccomp: seccomp.as_ref(),
+        listener: listener.as_ref(),
         cgroup: entry.as_ref(),
         stdio,
         gate: None,
@@ -166,6 +176,7 @@ fn container(plan: &Plan, document: &Document) -> Result<u8, Error> {
                 user: &exec.user,
                 group_add: &[],
                 seccomp: plan.seccomp,
+                listener: plan.listener,
                 cgroup: plan.cgroup,
                 stdio: plan.stdio,
                 manner: plan.manner,

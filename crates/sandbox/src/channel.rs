@@ -187,6 +187,12 @@ impl Child {
         self.send(CONSOLE, master)
     }
 
+    /// A second handle on the same channel, for another thread.
+    pub(crate) fn duplicate(&self) -> Result<Self, Error> {
+        let copy = self.socket.try_clone().at(Stage::Channel, || "cannot copy a socket")?;
+        Ok(Self::from(copy))
+    }
+
     /// Sends the listener of the seccomp filter.
     pub(crate) fn listener(&self, listener: &OwnedFd) -> Result<(), Error> {
         self.send(LISTENER, listener)

@@ -15,6 +15,7 @@ use crate::{
     error::{At, Stage},
     limits,
     namespaces::{CLONE_NEWTIME, become_root, hide, in_first_user_namespace, with_children_in},
+    notify,
     process::{NoReturn, Prepared, die_with_parent, fail},
     resolve::Root,
     sys::process::{Cloned, clone, prctl, setns},
@@ -31,6 +32,7 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
     let trace = Trace::from_environment();
     trace.mark("sandbox: join");
     let identity = (join.user, join.group_add);
+    notify::check(join.seccomp, join.listener)?;
     let program = Prepared::new(join.process, None, identity, join.seccomp, join.stdio, join.manner)?;
     let (parent, child) = channel::pair()?;
     // The way back from the container's PID namespace needs a right over the caller's, which belongs to the user
@@ -49,7 +51,7 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child);
-            let mut launched = Launched::new(pid, pidfd, parent);
+            let mut launched = Launched::new(pid, pidfd, join.listener, parent);
             if need_hop && let Err(error) = launched.follow_hop() {
                 return Err(launched.abandon(error));
             }

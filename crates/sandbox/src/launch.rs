@@ -16,6 +16,7 @@ use crate::{
     hooks, kernel, masks,
     mounts::{Builder, Operation, clean},
     namespaces::{Namespaces, become_root, hide, with_children_in},
+    notify,
     proc::Proc,
     process::{NoReturn, Prepared, die_with_parent, fail},
     resolve::Root,
@@ -61,7 +62,7 @@ pub fn launch(plan: &Plan) -> Result<Launched, Error> {
         Cloned::Parent { pid, pidfd } => {
             drop(child);
             container.trace.mark("sandbox: cloned");
-            container.accompany(Launched::new(pid, pidfd, parent))
+            container.accompany(Launched::new(pid, pidfd, plan.listener, parent))
         }
     }
 }
@@ -76,6 +77,7 @@ impl<'a> Container<'a> {
         check_hooks(plan, hooks)?;
         let identity = (plan.user, plan.group_add);
         let personality = linux.personality.as_ref();
+        notify::check(plan.seccomp, plan.listener)?;
         let mut program =
             Prepared::new(process, personality, identity, plan.seccomp, plan.stdio, plan.manner)?;
         program.gate = plan.gate;

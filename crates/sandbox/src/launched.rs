@@ -12,9 +12,10 @@ use nix::{
 };
 
 use crate::{
-    Error,
+    Error, Listener,
     channel::{Message, Parent},
     error::{At, Stage},
+    notify,
     sys::process::pidfd_open,
 };
 
@@ -27,15 +28,14 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// The master of its terminal, where it has one.
     pub console: Option<OwnedFd>,
-    /// The listener of its seccomp filter, where that asks (SCMP_ACT_NOTIFY): present at the latest when
-    /// [`Launched::wait_exec`] has returned.
-    pub listener: Option<OwnedFd>,
+    /// Who answers its seccomp filter.
+    listener: Option<Listener>,
     channel: Parent,
 }
 
 impl Launched {
-    pub(crate) fn new(pid: i32, pidfd: OwnedFd, channel: Parent) -> Self {
-        Self { pid, pidfd, console: None, listener: None, channel }
+    pub(crate) fn new(pid: i32, pidfd: OwnedFd, listener: Option<&Listener>, channel: Parent) -> Self {
+        Self { pid, pidfd, console: None, listener: listener.cloned(), channel }
     }
 
     /// Returns once execve succeeded, or with what failed; the process has ended then and is to be reaped.
@@ -95,12 +95,19 @@ impl Launched {
         }
     }
 
-    /// The next message but a listener, which may come at any time and is kept.
-    fn receive(&mut self) -> Result<Message, Error> {
+    /// The next message but a filter's listener, which is passed on.
+    fn receive(&self) -> Result<Message, Error> {
         loop {
-            match self.channel.receive()? {
-                Message::Listener(listener) => self.listener = Some(listener),
-                other => return Ok(other),
+            match (self.channel.receive()?, &self.listener) {
+                (Message::Listener(descriptor), Some(listener)) => {
+                    if let Err(error) = notify::send(listener, &descriptor, self.pid) {
+                        // It waits for an answer that nobody will give.
+                        self.kill();
+                        return Err(error);
+                    }
+                    self.release()?;
+                }
+                (other, _) => return Ok(other),
             }
         }
     }
@@ -120,10 +127,14 @@ impl Launched {
 
     /// Ends what did not become a container, and leaves no zombie.
     pub(crate) fn abandon(self, error: Error) -> Error {
-        // Our own child and not reaped: the number cannot mean another process.
-        let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
+        self.kill();
         reap(&self.pidfd);
         error
+    }
+
+    fn kill(&self) {
+        // Our own child and not reaped: the number cannot mean another process.
+        let _ = kill(Pid::from_raw(self.pid), Signal::SIGKILL);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{os::fd::BorrowedFd, path::PathBuf};
 
-use crate::{Gate, spec};
+use crate::{Gate, Listener, spec};
 
 /// The container's root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Plan<'a> {
     pub init: bool,
     /// The compiled filter.
     pub seccomp: Option<&'a kapsel_seccomp::Program>,
+    /// Who answers the filter, where it asks (SCMP_ACT_NOTIFY).
+    pub listener: Option<&'a Listener>,
     /// The cgroup to be born in.
     pub cgroup: Option<&'a kapsel_cgroups::Entry>,
     /// Standard streams.
@@ -108,6 +110,8 @@ pub struct Join<'a> {
     pub group_add: &'a [String],
     /// As [`Plan::seccomp`].
     pub seccomp: Option<&'a kapsel_seccomp::Program>,
+    /// As [`Plan::listener`].
+    pub listener: Option<&'a Listener>,
     /// As [`Plan::cgroup`].
     pub cgroup: Option<&'a kapsel_cgroups::Entry>,
     /// Standard streams.

@@ -19,6 +19,7 @@ use crate::{
     identity::Identity,
     labels, limits,
     namespaces::hide,
+    notify,
     proc::Proc,
     program::Program,
     resolve::Root,
@@ -174,14 +175,15 @@ impl<'a> Prepared<'a> {
 
     fn load_seccomp(&self, channel: &Child) -> Result<(), Error> {
         let Some(program) = self.seccomp else { return Ok(()) };
-        let listener = program.load().at(Stage::Privilege, || "cannot load the seccomp filter")?;
-        listener.map_or(Ok(()), |listener| channel.listener(&listener))
+        if program.notifies() {
+            return notify::load(program, channel);
+        }
+        program.load().map(drop).at(Stage::Privilege, || "cannot load the seccomp filter")
     }
 
     /// Whether the filter asks somebody outside (SCMP_ACT_NOTIFY).
     fn asks(&self) -> bool {
-        let asking = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
-        self.seccomp.is_some_and(|program| program.flags() & asking != 0)
+        self.seccomp.is_some_and(kapsel_seccomp::Program::notifies)
     }
 
     /// What a program inherits without being told: signals, the creation mask, and what its parent's end means.

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
-use kapsel_sandbox::{Trace, seal};
+use kapsel_sandbox::{Listener, Trace, seal};
 use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
@@ -71,6 +71,8 @@ struct Monitor {
     control: Option<Control>,
     cgroup: Option<Cgroup>,
     seccomp: Option<Program>,
+    /// Who answers the filter, where it asks.
+    listener: Option<Listener>,
     log: Option<Log>,
     processes: BTreeMap<u32, Process>,
     clients: BTreeMap<u32, Client>,
@@ -139,6 +141,7 @@ impl Monitor {
             control: Some(control),
             cgroup: None,
             seccomp: None,
+            listener: None,
             log: None,
             processes: BTreeMap::new(),
             clients: BTreeMap::new(),

@@ -192,6 +192,7 @@ impl Monitor {
             user: &exec.user,
             group_add: &exec.group_add,
             seccomp: self.seccomp.as_ref(),
+            listener: self.listener.as_ref(),
             cgroup: entry.as_ref(),
             stdio: pipes.as_ref().map_or(Stdio::Terminal { columns, rows }, Pipes::stdio),
             manner: Manner::default(),

@@ -1,8 +1,9 @@
 //! From a Launch to a container whose program is about to be executed.
 
 use kapsel_cgroups::{Cgroup, LinuxResources};
-use kapsel_sandbox::{Manner, Plan, Stdio, launch};
-use kapsel_seccomp::{Architecture, Kernel, Program, Source};
+use kapsel_sandbox::spec::{self, State, Status};
+use kapsel_sandbox::{Listener, Manner, Plan, Stdio, launch};
+use kapsel_seccomp::{Architecture, Kernel, Profile, Program, Source};
 use serde_json::value::RawValue;
 
 use super::Monitor;
@@ -30,6 +31,9 @@ impl Monitor {
             self.log = Some(log);
         }
         self.seccomp = seccomp(launch)?;
+        if self.seccomp.as_ref().is_some_and(Program::notifies) {
+            self.listener = listener(launch)?;
+        }
         self.trace.mark("seccomp");
         self.cgroup = cgroup(launch, rootless)?;
         self.trace.mark("cgroup");
@@ -61,6 +65,7 @@ impl Monitor {
             copy_up: &launch_document.copy_up,
             init: launch_document.init,
             seccomp: self.seccomp.as_ref(),
+            listener: self.listener.as_ref(),
             cgroup: entry.as_ref(),
             stdio: pipes.as_ref().map_or(Stdio::Terminal { columns, rows }, Pipes::stdio),
             gate: None,
@@ -70,6 +75,10 @@ impl Monitor {
         })
         .map_err(|error| Failure { exit_code: error.exit_code(), error: error.into() })?;
         self.trace.mark("cloned");
+        if let Some(Listener { state, .. }) = &mut self.listener {
+            // What `exec` starts later is in a container that runs.
+            (state.pid, state.status) = (launched.pid, Status::Running);
+        }
         let ours = pipes.map_or_else(Ours::default, Pipes::keep_ours);
         self.adopt(launched, ours, CONTAINER, None).map_err(engine)
     }
@@ -118,18 +127,39 @@ fn cgroup(launch: &Launch, rootless: bool) -> Result<Option<Cgroup>> {
 
 /// The system call filter, compiled or from the cache; none for `"unconfined"`.
 fn seccomp(launch: &Launch) -> Result<Option<Program>> {
-    let linux = launch.config.linux.as_ref();
-    let source = match launch.seccomp.as_deref().map(RawValue::get) {
-        Some("\"unconfined\"") => return Ok(None),
-        Some("\"default\"") => Source::Default,
-        Some(json) if json != "null" => Source::Json(json),
-        _ => match linux.and_then(|linux| linux.seccomp.as_ref()) {
-            Some(filter) => Source::Resolved(filter),
-            None => return Ok(None),
-        },
-    };
+    let Some(source) = source(launch) else { return Ok(None) };
     let capabilities = launch.config.process.as_ref().and_then(|process| process.capabilities.as_ref());
     let bounding = capabilities.map_or(&[][..], |capabilities| &capabilities.bounding);
     let cache = launch.seccomp_cache.as_deref();
     Ok(Some(Program::cached(cache, source, bounding, Architecture::NATIVE, Kernel::running())?))
+}
+
+fn source(launch: &Launch) -> Option<Source<'_>> {
+    match launch.seccomp.as_deref().map(RawValue::get) {
+        Some("\"unconfined\"") => None,
+        Some("\"default\"") => Some(Source::Default),
+        Some(json) if json != "null" => Some(Source::Json(json)),
+        _ => launch.config.linux.as_ref()?.seccomp.as_ref().map(Source::Resolved),
+    }
+}
+
+/// Who answers a filter that asks.
+fn listener(launch: &Launch) -> Result<Option<Listener>> {
+    let filter = match source(launch) {
+        Some(Source::Json(json)) => {
+            Profile::parse(json)?.resolve(&[], Architecture::NATIVE, Kernel::running())
+        }
+        Some(Source::Resolved(filter)) => filter.clone(),
+        Some(Source::Default) | None => return Ok(None),
+    };
+    let directory = &launch.run_directory;
+    let state = State {
+        oci_version: spec::VERSION.to_owned(),
+        id: directory.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        status: Status::Creating,
+        pid: 0,
+        bundle: directory.clone(),
+        annotations: launch.config.annotations.clone(),
+    };
+    Ok(Listener::of(&filter, state))
 }
