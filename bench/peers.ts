@@ -2,7 +2,7 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** One contestant. */
@@ -14,25 +14,10 @@ export interface Peer {
 const here = new URL('.', import.meta.url).pathname;
 const bin = new URL('../dist/kapsel.js', import.meta.url).pathname;
 
-function installed(program: string): boolean {
+export function installed(program: string): boolean {
   const found = ['/usr/sbin', '/usr/bin'].some((directory) => existsSync(join(directory, program)));
   if (!found) console.log(`${program} is not installed: not measured`);
   return found;
-}
-
-/** A bundle as `runc spec` makes it, but for what runs and the terminal. */
-function bundle(directory: string, rootfs: string): string {
-  const path = join(directory, 'bundle');
-  mkdirSync(path);
-  execFileSync('runc', ['spec'], { cwd: path });
-  const config = JSON.parse(execFileSync('cat', [join(path, 'config.json')], { encoding: 'utf8' }));
-  config.process.terminal = false;
-  config.process.args = ['/bin/true'];
-  // Without CAP_SYS_RESOURCE a limit above the caller's own cannot be set.
-  config.process.rlimits = [];
-  config.root.path = rootfs;
-  writeFileSync(join(path, 'config.json'), JSON.stringify(config));
-  return path;
 }
 
 /** podman on roots of its own. */
@@ -79,27 +64,6 @@ export function peers(options: {
   if (installed('bwrap')) {
     const mounts = ['--ro-bind', rootfs, '/', '--proc', '/proc', '--dev', '/dev'];
     found.push({ name: 'bwrap --unshare-all', command: ['bwrap', '--unshare-all', ...mounts, '/bin/true'] });
-  }
-  if (installed('runc')) {
-    const path = bundle(directory, rootfs);
-    found.push({
-      name: 'runc run',
-      command: ['runc', '--root', join(directory, 'runc'), 'run', '--bundle', path, 'bench-runc'],
-    });
-    if (installed('crun')) {
-      const crun = [
-        'crun',
-        '--root',
-        join(directory, 'crun'),
-        '--cgroup-manager',
-        'disabled',
-        'run',
-        '--bundle',
-        path,
-        'bench-crun',
-      ];
-      found.push({ name: 'crun run, without cgroups', command: crun });
-    }
   }
   if (installed('podman')) {
     execFileSync('podman', [...podman(directory).slice(1), 'import', join(directory, 'rootfs.tar'), 'bench'], {

@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Engine } from '../src/index.ts';
-import { dockerDaemon, peers, type Peer } from './peers.ts';
+import { ociPeers } from './oci.ts';
+import { dockerDaemon, installed, peers, type Peer } from './peers.ts';
 import { monitorMemory } from './memory.ts';
 
 const here = new URL('.', import.meta.url).pathname;
@@ -76,6 +77,9 @@ function table(all: Peer[], times: (number[] | string)[]): void {
   const goals: [string, number, number][] = [
     ['SDK warm / floor', of('kapsel: SDK, warm') / of('floor'), 2.5],
     ['CLI cold / node -e 0', of('kapsel: CLI, cold') / of('node -e 0'), 2.5],
+    ['kapsel-runtime run / runc run', of('kapsel-runtime: run') / of('runc: run'), 0.25],
+    ['kapsel-runtime run / bwrap', of('kapsel-runtime: run') / of('bwrap --unshare-all'), 1.3],
+    ['kapsel-runtime exec / runc exec', of('kapsel-runtime: exec') / of('runc: exec'), 0.3],
     ['CLI cold / podman', of('kapsel: CLI, cold') / of('podman run --network none'), 0.5],
   ];
   console.log('');
@@ -109,6 +113,11 @@ await engine.images.import(join(directory, 'rootfs.tar'), { reference: 'bench' }
 const daemon = await dockerDaemon(directory);
 if (daemon) cleanup.defer(() => daemon.stop());
 const all = peers({ directory, rootfs, floor: compile('floor'), docker: daemon?.host });
+if (installed('runc')) {
+  const oci = ociPeers(directory, rootfs);
+  cleanup.defer(oci.stop);
+  all.push(...oci.peers);
+}
 console.log(`${values.rounds} rounds of ${all.length}, interleaved`);
 table(all, measure(compile('measure'), values.rounds, all, env));
 const memory = await monitorMemory(engine);

@@ -71,9 +71,16 @@ export function connect(path: string): number {
   return unwrap(load().addon.connect(path));
 }
 
-/** Sends one request with its descriptors, which stay the caller's to close. */
+/** Sends one request with its descriptors, which stay the caller's to close. Waits where the monitor does not read. */
 export function send(connection: number, request: object, fds: readonly number[] = []): void {
-  unwrap(load().addon.send(connection, JSON.stringify(request), fds));
+  unwrap(load().addon.send(connection, JSON.stringify(request), fds, true));
+}
+
+/** As `send`, but never waits: gives what is left of it, the caller's to write. */
+export function sendSome(connection: number, request: object, fds: readonly number[]): Buffer | undefined {
+  const line = JSON.stringify(request);
+  const left = unwrap(load().addon.send(connection, line, fds, false));
+  return left === 0 ? undefined : Buffer.from(`${line}\n`).subarray(-left);
 }
 
 /**

@@ -17,7 +17,7 @@ export interface Addon {
   removeRunDirectory(path: string): Outcome<void>;
   syncFileSystem(path: string): Promise<Outcome<void>>;
   connect(path: string): Outcome<number>;
-  send(fd: number, line: string, fds: readonly number[]): Outcome<void>;
+  send(fd: number, line: string, fds: readonly number[], wait: boolean): Outcome<number>;
   pump(options: PumpOptions, onLine: (line: string) => void): Promise<Outcome<string[]>>;
   now(): string;
   openDatabase(path: string): Outcome<NativeDatabase>;

@@ -88,8 +88,11 @@ t('a monitor that is stopped holds nobody up for ever, and rm -f ends it', async
   await Promise.all([
     rejects(container.stop(), refused),
     rejects(container.exec({ command: ['true'] }), refused),
-    container.remove({ force: true }),
+    // More than a socket holds, and more callers than its queue does: neither may stop this process's event loop.
+    rejects(container.exec({ command: ['true'], env: { LONG: 'x'.repeat(1 << 20) } }), refused),
+    ...Array.from({ length: 200 }, () => rejects(container.stop(), refused)),
   ]);
+  await container.remove({ force: true });
   await until(() => isGone(Pid) && isGone(monitor));
 });
 

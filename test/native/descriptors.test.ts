@@ -123,6 +123,32 @@ t('send writes a whole line, waiting where the socket is full', async () => {
   assert.is(Number(count), JSON.stringify({ text }).length + 1);
 });
 
+t('sendSome waits for nobody, and gives back what is left', async () => {
+  const [ours, theirs] = native.socketpair();
+  const text = 'ÿ'.repeat(1 << 20);
+  const left = native.sendSome(ours, { text }, [])!;
+  const line = Buffer.from(`${JSON.stringify({ text })}\n`);
+  assert.ok(left.length > 0 && left.length < line.length);
+  assert.equal(left, line.subarray(line.length - left.length));
+  [ours, theirs].forEach(native.close);
+});
+
+t('connect waits for nobody: a full queue is EAGAIN', () => {
+  const path = join(scratch, 'full');
+  const script =
+    'import socket, sys, time\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen(1)\nprint(flush=True)\ntime.sleep(30)';
+  const listener = spawnNode('python3', ['-c', script, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  return once(listener.stdout!, 'data').then(() => {
+    const opened: number[] = [];
+    const refused = errnoOf(() => {
+      for (let count = 0; count < 10; count++) opened.push(native.connect(path));
+    });
+    opened.forEach(native.close);
+    listener.kill('SIGKILL');
+    assert.is(refused, os.errno.EAGAIN);
+  });
+});
+
 t('descriptors travel with the first byte', async () => {
   // Node itself takes descriptors from a socket: a child with an IPC channel, for which this test plays the parent.
   const [ours, theirs] = native.socketpair();

@@ -18,7 +18,8 @@ use nix::sys::stat::Mode;
 use crate::descriptors::borrow;
 use crate::outcome::{Failure, Outcome};
 
-/// Connects to a socket; the path may be longer than a socket address can hold.
+/// Connects to a socket; the path may be longer than a socket address can hold. EAGAIN where more wait to be let in than
+/// the monitor's queue holds: it is stopped, or about to let them in.
 #[napi]
 pub fn connect(path: String) -> Outcome<RawFd> {
     let connected = open_connection(Path::new(&path));
@@ -29,7 +30,9 @@ pub fn connect(path: String) -> Outcome<RawFd> {
 }
 
 fn open_connection(path: &Path) -> nix::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // Non-blocking: connect(2) would wait for room in the queue of a monitor that is stopped.
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     match UnixAddr::new(path) {
         Ok(address) => connect_socket(fd.as_raw_fd(), &address)?,
         Err(Errno::ENAMETOOLONG) => {
@@ -45,27 +48,29 @@ fn open_connection(path: &Path) -> nix::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Sends a line, and descriptors with its first byte.
+/// Sends a line, and descriptors with its first byte; gives how many bytes of the line are left, which is none with
+/// `wait`: without, what a full socket does not take at once is the caller's to send.
 #[napi]
-pub fn send(connection: RawFd, line: String, fds: Vec<RawFd>) -> Outcome<()> {
+pub fn send(connection: RawFd, line: String, fds: Vec<RawFd>, wait: bool) -> Outcome<u32> {
     let sent = borrow(connection).and_then(|fd| {
-        send_line(fd, &format!("{line}\n"), &fds)
+        send_line(fd, &format!("{line}\n"), &fds, wait)
             .map_err(|errno| Failure::system("write to the monitor", errno))
     });
     sent.into()
 }
 
-fn send_line(fd: impl AsFd, line: &str, fds: &[RawFd]) -> nix::Result<()> {
+fn send_line(fd: impl AsFd, line: &str, fds: &[RawFd], wait: bool) -> nix::Result<u32> {
     let fd = fd.as_fd();
     let control = [ControlMessage::ScmRights(fds)];
     let control = if fds.is_empty() { &[][..] } else { &control[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     let mut rest = line.as_bytes();
     let mut first = true;
     while !rest.is_empty() {
         let sent = if first {
-            sendmsg::<()>(fd.as_raw_fd(), &[IoSlice::new(rest)], control, MsgFlags::MSG_NOSIGNAL, None)
+            sendmsg::<()>(fd.as_raw_fd(), &[IoSlice::new(rest)], control, flags, None)
         } else {
-            send_bytes(fd.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL)
+            send_bytes(fd.as_raw_fd(), rest, flags)
         };
         match sent {
             Ok(count) => {
@@ -73,12 +78,13 @@ fn send_line(fd: impl AsFd, line: &str, fds: &[RawFd]) -> nix::Result<()> {
                 first = false;
             }
             Err(Errno::EINTR) => {}
-            // A monitor reads at once; node:net may have made the socket non-blocking.
-            Err(Errno::EAGAIN) => {
+            // Descriptors go with the first byte, so that one must go.
+            Err(Errno::EAGAIN) if wait || first => {
                 poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::NONE)?;
             }
+            Err(Errno::EAGAIN) => break,
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    Ok(rest.len() as u32)
 }

@@ -3,7 +3,7 @@
 
 import { Socket } from 'node:net';
 
-import { close, send, type MonitorEvent, type MonitorReply } from '../../native.ts';
+import { close, sendSome, type MonitorEvent, type MonitorReply } from '../../native.ts';
 import { ConflictError, errorFrom, startErrorFrom } from '../errors.ts';
 import { answerTime, exitStatus, isOfExec, MonitorLostError, MonitorUnresponsiveError } from './exit.ts';
 import type { StreamRequest } from './monitor.ts';
@@ -70,7 +70,9 @@ export class Connection {
   send({ request, fds, closing }: StreamRequest): void {
     try {
       if (this.#socket.destroyed) throw new MonitorLostError();
-      send(this.#fd, request, [...fds]);
+      const rest = sendSome(this.#fd, request, [...fds]);
+      // A monitor that is stopped does not read, and must not stop this process's event loop too.
+      if (rest !== undefined) this.#socket.write(rest);
     } finally {
       for (const fd of closing) close(fd);
     }

@@ -8,7 +8,7 @@ import type { Engine } from '../engine.ts';
 import { AbortedError, ConflictError, KapselError, NotFoundError } from '../errors.ts';
 import { Alarm } from '../events.ts';
 import { execRequest } from './exec.ts';
-import { MonitorUnresponsiveError } from './exit.ts';
+import { answerTime, MonitorUnresponsiveError } from './exit.ts';
 import { describeContainer, type ContainerInspect } from './inspect.ts';
 import { readLog } from './logs.ts';
 import { connectMonitor } from './monitor.ts';
@@ -359,9 +359,10 @@ export class Container {
   async #connect(signal?: AbortSignal): Promise<number | undefined> {
     const { control, runDirectory } = this.#paths;
     const fd = connectMonitor(control);
-    if (fd !== undefined) return fd;
+    if (typeof fd === 'number') return fd;
     const row = await this.#row();
     if (!isAlive(row) || !existsSync(runDirectory)) return undefined;
+    let patience = performance.now() + answerTime;
     const alarm = new Alarm();
     const watcher = watch(runDirectory, () => alarm.ring());
     watcher.on('error', () => alarm.ring());
@@ -372,7 +373,9 @@ export class Container {
     try {
       for (;;) {
         const late = connectMonitor(control);
-        if (late !== undefined) return late;
+        if (typeof late === 'number') return late;
+        if (late === undefined) patience = performance.now() + answerTime;
+        else if (performance.now() > patience) throw new MonitorUnresponsiveError();
         if (signal?.aborted) throw new AbortedError();
         if (!existsSync(runDirectory) || !isAlive(await this.#row())) return undefined;
         await alarm.heard();

@@ -73,11 +73,15 @@ export function complaintOf(complaints: number): KapselError | undefined {
 
 const nobody = new Set([constants.errno.ENOENT, constants.errno.ECONNREFUSED, constants.errno.ENOTDIR]);
 
-/** A further connection to a running container's monitor; undefined where nobody listens (any more). */
-export function connectMonitor(control: string): number | undefined {
+/**
+ * A further connection to a running container's monitor; undefined where nobody listens (any more), `busy` where it has
+ * not let in those before us.
+ */
+export function connectMonitor(control: string): number | 'busy' | undefined {
   try {
     return connect(control);
   } catch (error) {
+    if (error instanceof KapselError && error.errno === constants.errno.EAGAIN) return 'busy';
     if (error instanceof KapselError && nobody.has(error.errno ?? 0)) return undefined;
     throw error;
   }
