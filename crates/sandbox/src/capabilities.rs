@@ -129,6 +129,33 @@ impl Sets {
     }
 }
 
+/// Takes out what cannot be granted, as config.md ("Linux Process", capabilities) wants of a runtime, and gives the names
+/// to warn of: those that are unknown, and those that the caller itself does not have. What is ambient must be permitted
+/// and inheritable as well; without a warning, because every bundle of `runc spec` has it otherwise.
+pub fn relax(capabilities: &mut spec::Capabilities) -> Result<Vec<String>, Error> {
+    let own = capget_permitted().at(Stage::Privilege, || "cannot read the capabilities")?;
+    let mut refused = std::collections::BTreeSet::new();
+    let spec::Capabilities { bounding, effective, inheritable, permitted, ambient } = capabilities;
+    for (set, limit) in [
+        // A name in the bounding set gives nothing: it is what programs may get later.
+        (&mut *bounding, ALL),
+        (&mut *effective, own),
+        (&mut *inheritable, own),
+        (&mut *permitted, own),
+        (&mut *ambient, own),
+    ] {
+        set.retain(|name| {
+            let granted = bits(std::slice::from_ref(name)).is_ok_and(|bit| bit & limit != 0);
+            if !granted {
+                refused.insert(name.clone());
+            }
+            granted
+        });
+    }
+    ambient.retain(|name| permitted.contains(name) && inheritable.contains(name));
+    Ok(refused.into_iter().collect())
+}
+
 fn bits(names: &[String]) -> Result<u64, Error> {
     names.iter().try_fold(0, |set, name| {
         let short = name.strip_prefix("CAP_").unwrap_or(name);
@@ -159,5 +186,24 @@ mod tests {
         assert_eq!(bits(&["CAP_SYS_ADMIN".into()]).unwrap(), 1 << 21);
         assert_eq!(bits(&["CAP_CHECKPOINT_RESTORE".into()]).unwrap(), 1 << 40);
         assert!(bits(&["CAP_NONSENSE".into()]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_granted_is_taken_out_and_told() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut capabilities = spec::Capabilities {
+            bounding: names(&["CAP_CHOWN", "CAP_NONSENSE"]),
+            permitted: names(&["CAP_CHOWN", "CAP_KILL"]),
+            inheritable: names(&["CAP_KILL"]),
+            ambient: names(&["CAP_CHOWN", "CAP_KILL"]),
+            ..spec::Capabilities::default()
+        };
+        let refused = relax(&mut capabilities).unwrap();
+        assert!(refused.contains(&"CAP_NONSENSE".to_owned()), "{refused:?}");
+        assert_eq!(capabilities.bounding, names(&["CAP_CHOWN"]));
+        // Whoever runs this test may have neither.
+        let own = capget_permitted().unwrap() & 1 << 5 != 0;
+        assert_eq!(capabilities.ambient, names(if own { &["CAP_KILL"] } else { &[] }));
+        assert_eq!(refused.contains(&"CAP_KILL".to_owned()), !own);
     }
 }

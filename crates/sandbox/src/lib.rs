@@ -3,7 +3,7 @@
 //! [`launch`] starts a container's first process, [`join`] a further one in it. Both take complete descriptions, decide
 //! nothing, and give back a pidfd. What was asked for and cannot be had is an [`Error`], never silently less.
 
-mod capabilities;
+pub mod capabilities;
 mod channel;
 mod copy_up;
 mod devices;
