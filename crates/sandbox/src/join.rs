@@ -13,7 +13,6 @@ use crate::{
     Error, Join, Launched, Stdio,
     channel::{self, Child},
     error::{At, Stage},
-    limits,
     namespaces::{CLONE_NEWTIME, become_root, hide, in_first_user_namespace, with_children_in},
     notify,
     process::{NoReturn, Prepared, die_with_parent, fail},
@@ -44,7 +43,7 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
             // The child's copy of the parent's end would hide the parent's death from it.
             drop(parent);
             let entered = if need_hop { hop(join, &child) } else { Ok(()) };
-            match entered.and_then(|()| enter(join, &child, &trace)) {
+            match entered.and_then(|()| enter(join, &program, &child, &trace)) {
                 Ok((root, terminal)) => program.run(root, terminal, child, &trace),
                 Err(error) => fail(&child, &not_running(error)),
             }
@@ -103,10 +102,15 @@ fn hop(join: &Join, channel: &Child) -> Result<(), Error> {
     }
 }
 
-fn enter(join: &Join, channel: &Child, trace: &Trace) -> Result<(Root, Option<OwnedFd>), Error> {
+fn enter(
+    join: &Join,
+    program: &Prepared,
+    channel: &Child,
+    trace: &Trace,
+) -> Result<(Root, Option<OwnedFd>), Error> {
     trace.mark("sandbox: child runs");
     die_with_parent(channel)?;
-    limits::confine_entry(join.process)?;
+    program.confine_entry()?;
     if let Some(entry) = join.cgroup {
         entry.join().at(Stage::Cgroup, || "cannot enter the cgroup")?;
     }

@@ -76,10 +76,9 @@ impl<'a> Container<'a> {
         let hooks = config.hooks.as_ref().unwrap_or(&NONE);
         check_hooks(plan, hooks)?;
         let identity = (plan.user, plan.group_add);
-        let personality = linux.personality.as_ref();
         notify::check(plan.seccomp, plan.listener)?;
         let mut program =
-            Prepared::new(process, personality, identity, plan.seccomp, plan.stdio, plan.manner)?;
+            Prepared::new(process, Some(linux), identity, plan.seccomp, plan.stdio, plan.manner)?;
         program.gate = plan.gate;
         if plan.init {
             program.init = Some(seal::executable()?);

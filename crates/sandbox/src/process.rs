@@ -17,14 +17,15 @@ use crate::{
     error::{At, Stage},
     hooks,
     identity::Identity,
-    labels, limits,
+    labels,
+    limits::Limits,
     namespaces::hide,
     notify,
     proc::Proc,
     program::Program,
     resolve::Root,
     signals,
-    spec::{Hook, Personality, Process, State},
+    spec::{Hook, Linux, Process, State},
     streams,
     sys::process::{new_session_keyring, prctl},
     terminal,
@@ -35,7 +36,7 @@ use crate::{
 /// What is known about the program before its process exists.
 pub(crate) struct Prepared<'a> {
     process: &'a Process,
-    personality: Option<&'a Personality>,
+    limits: Limits,
     user: &'a str,
     group_add: &'a [String],
     seccomp: Option<&'a kapsel_seccomp::Program>,
@@ -57,7 +58,7 @@ impl<'a> Prepared<'a> {
     /// Reads and checks everything that can be.
     pub(crate) fn new(
         process: &'a Process,
-        personality: Option<&'a Personality>,
+        linux: Option<&Linux>,
         (user, group_add): (&'a str, &'a [String]),
         seccomp: Option<&'a kapsel_seccomp::Program>,
         stdio: Stdio<'a>,
@@ -67,7 +68,7 @@ impl<'a> Prepared<'a> {
             (labels::are_asked(process) || process.oom_score_adj.is_some()).then(Proc::open).transpose()?;
         Ok(Self {
             process,
-            personality,
+            limits: Limits::read(process, linux)?,
             user,
             group_add,
             seccomp,
@@ -80,6 +81,11 @@ impl<'a> Prepared<'a> {
             capabilities: Sets::parse(process.capabilities.as_ref())?,
             proc,
         })
+    }
+
+    /// The processors on which the way into the container itself runs.
+    pub(crate) fn confine_entry(&self) -> Result<(), Error> {
+        self.limits.confine_entry()
     }
 
     /// Sets how willingly the process is killed for its memory. Early: this file has no owner once the process hides.
@@ -142,7 +148,7 @@ impl<'a> Prepared<'a> {
         streams::give_to(identity.uid, terminal.is_some());
         workdir::verify()?;
         // Not earlier: a limit on descriptors or memory is the program's, not ours. Not later: raising one needs a right.
-        limits::apply(process, self.personality)?;
+        self.limits.apply()?;
         if !process.no_new_privileges {
             // Needs CAP_SYS_ADMIN, which is about to go; the profile must allow what is still to be done, as with runc.
             self.load_seccomp(channel)?;

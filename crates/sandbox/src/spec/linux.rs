@@ -52,6 +52,12 @@ pub struct Linux {
     /// personality(2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<Personality>,
+    /// Network devices that move from the runtime's network namespace into the container's, by their name in the former.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    /// set_mempolicy(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
     /// Offsets of the clocks of a new time namespace: `monotonic`, `boottime`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
@@ -65,6 +71,29 @@ pub struct TimeOffset {
     pub secs: i64,
     /// Nanoseconds.
     pub nanosecs: u32,
+}
+
+/// One of `netDevices`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name in the container, which may end in `%d` for the first number that is free; the same where absent.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// `memoryPolicy`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// `MPOL_BIND` and so on.
+    pub mode: String,
+    /// NUMA nodes, a list such as `0-3,7`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// `MPOL_F_STATIC_NODES` and so on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// A range of ids.
@@ -144,6 +173,9 @@ pub struct Device {
 pub struct Personality {
     /// `LINUX` or `LINUX32`.
     pub domain: String,
+    /// For what is to come; the specification has none yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
 }
 
 /// `intelRdt`.
@@ -157,4 +189,9 @@ pub struct IntelRdt {
     pub l3_cache_schema: String,
     /// Memory bandwidth schema.
     pub mem_bw_schema: String,
+    /// Lines for the schemata file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// Whether the container has a monitoring group.
+    pub enable_monitoring: bool,
 }

@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use linux::{Device, IdMapping, IntelRdt, Linux, Namespace, NamespaceKind, Personality, TimeOffset};
+pub use linux::{
+    Device, IdMapping, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceKind, NetDevice, Personality,
+    TimeOffset,
+};
 pub use process::{
     Box as TerminalBox, Capabilities, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User,
 };

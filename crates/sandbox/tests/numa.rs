@@ -1,0 +1,33 @@
+//! The memory policy (set_mempolicy(2)) that the program starts with.
+
+mod common;
+
+use common::Sandbox;
+use serde_json::{Value, json};
+
+fn with(policy: Value) -> Sandbox {
+    Sandbox::new("cat /proc/self/numa_maps").config(|config| config["linux"]["memoryPolicy"] = policy)
+}
+
+#[test]
+fn memory_lies_where_the_policy_says() {
+    for (policy, words) in [
+        (json!({"mode": "MPOL_BIND", "nodes": "0"}), " bind:0 "),
+        (json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}), " bind=static:0 "),
+        (json!({"mode": "MPOL_INTERLEAVE", "nodes": "0-0"}), " interleave:0 "),
+        (json!({"mode": "MPOL_LOCAL"}), " local "),
+    ] {
+        let out = with(policy).output();
+        assert!(out.lines().all(|line| line.contains(words)), "{words}: {out}");
+    }
+}
+
+#[test]
+fn a_policy_that_the_kernel_refuses_is_an_error() {
+    let both =
+        json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES"]});
+    for (policy, words) in [(json!({"mode": "MPOL_BIND", "nodes": "1000"}), "1000"), (both, "MPOL_BIND")] {
+        let refusal = with(policy).refusal();
+        assert!(refusal.starts_with("LIMIT_FAILED") && refusal.contains(words), "{refusal}");
+    }
+}
