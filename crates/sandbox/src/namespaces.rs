@@ -2,16 +2,23 @@
 
 use std::{
     fs::File,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
 };
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open},
+    sys::{stat::Mode, statfs::NSFS_MAGIC},
+};
 
 use crate::{
     Error,
     error::{At, Stage},
-    spec::{Config, IdMapping, Linux, Namespace, NamespaceKind, TimeOffset},
+    resolve::is_on,
+    spec::{Config, Linux, Namespace, NamespaceKind, TimeOffset},
     sys::process::{Cloned, prctl, setns},
+    userns::Maps,
 };
 
 /// Inode of the first user namespace (include/linux/proc_ns.h, PROC_USER_INIT_INO).
@@ -36,15 +43,6 @@ pub(crate) struct Namespaces {
 
 /// libc has it in a type too small for clone3(2); for unshare(2) and setns(2) this is it.
 pub(crate) const CLONE_NEWTIME: i32 = 0x80;
-
-/// The id mappings of a new user namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Maps {
-    /// User ids.
-    pub uids: Vec<IdMapping>,
-    /// Group ids.
-    pub gids: Vec<IdMapping>,
-}
 
 impl Namespaces {
     /// Reads the document and opens what is joined.
@@ -76,7 +74,7 @@ impl Namespaces {
     }
 
     fn add(&mut self, namespace: &Namespace, flag: i32) -> Result<(), Error> {
-        let Some(path) = &namespace.path else {
+        let Some(path) = namespace.path.as_ref().filter(|path| !path.as_os_str().is_empty()) else {
             match namespace.kind {
                 NamespaceKind::Cgroup => self.cgroup = true,
                 // Made apart, see `with_children_in`.
@@ -85,10 +83,7 @@ impl Namespaces {
             }
             return Ok(());
         };
-        let fd = OwnedFd::from(
-            File::open(path)
-                .at(Stage::Namespace, || format!("cannot open the namespace {}", path.display()))?,
-        );
+        let fd = open_path(path, flag)?;
         match namespace.kind {
             NamespaceKind::Pid => self.pid = Some(fd),
             _ => self.joined.push((flag, fd)),
@@ -97,15 +92,17 @@ impl Namespaces {
     }
 
     fn maps_from(&self, linux: Option<&Linux>) -> Result<Option<Maps>, Error> {
-        if self.new & libc::CLONE_NEWUSER as u64 == 0 {
+        let (uids, gids) = linux.map_or((&[][..], &[][..]), |l| (&l.uid_mappings, &l.gid_mappings));
+        if self.is_new(libc::CLONE_NEWUSER) {
+            return Maps::new("linux", uids, gids).map(Some);
+        }
+        // One that is joined has its own; podman names some all the same, for runtimes that ask for them.
+        if self.is_joined(libc::CLONE_NEWUSER) || uids.is_empty() && gids.is_empty() {
             return Ok(None);
         }
-        let (uids, gids) =
-            linux.map(|l| (l.uid_mappings.clone(), l.gid_mappings.clone())).unwrap_or_default();
-        if uids.is_empty() || gids.is_empty() {
-            return Err(Error::config("a new user namespace needs linux.uidMappings and linux.gidMappings"));
-        }
-        Ok(Some(Maps { uids, gids }))
+        Err(Error::config(
+            "linux.uidMappings and linux.gidMappings need a user namespace; name one in linux.namespaces",
+        ))
     }
 
     /// Whether a kind is new.
@@ -184,8 +181,32 @@ fn name_of(flag: i32) -> &'static str {
         libc::CLONE_NEWUSER => "user",
         libc::CLONE_NEWPID => "pid",
         CLONE_NEWTIME => "time",
-        _ => "cgroup",
+        libc::CLONE_NEWCGROUP => "cgroup",
+        _ => "unknown",
     }
+}
+
+/// Opens an existing namespace, which must be of this kind.
+fn open_path(path: &Path, flag: i32) -> Result<OwnedFd, Error> {
+    /// _IO(0xb7, 3), linux/nsfs.h
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    let (name, shown) = (name_of(flag), path.display());
+    if !path.is_absolute() {
+        return Err(Error::config(format!("linux.namespaces: the {name} path {shown} must be absolute")));
+    }
+    // A fifo in its place must not keep us waiting.
+    let fd = open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
+        .at(Stage::Namespace, || format!("cannot open the {name} namespace {shown}"))?;
+    let is_namespace = is_on(&fd, NSFS_MAGIC);
+    // SAFETY: the request takes no argument.
+    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+    if is_namespace && kind == flag {
+        return Ok(fd);
+    }
+    let is = if is_namespace { format!("a {}", name_of(kind)) } else { "no".to_owned() };
+    Err(Error::config(format!(
+        "linux.namespaces: {shown} is {is} namespace; a {name} namespace is asked for"
+    )))
 }
 
 /// Runs `clone` with an existing PID namespace, and a new time namespace with these offsets, as those of the caller's

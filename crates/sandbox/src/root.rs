@@ -21,11 +21,10 @@ use crate::{
     Error, Rootfs,
     error::{At, Stage},
     mounts::Options,
-    namespaces::Maps,
     resolve::{Root, descriptor_path},
     spec::IdMapping,
     sys::mount::{Attributes, Context, attach, clone_tree, map_ids, set_attributes},
-    userns::holder,
+    userns::{Maps, holder},
 };
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);

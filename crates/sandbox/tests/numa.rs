@@ -18,7 +18,7 @@ fn memory_lies_where_the_policy_says() {
         (json!({"mode": "MPOL_LOCAL"}), " local "),
     ] {
         let out = with(policy).output();
-        assert!(out.lines().all(|line| line.contains(words)), "{words}: {out}");
+        assert!(out.lines().all(|line| format!("{line} ").contains(words)), "{words}: {out}");
     }
 }
 

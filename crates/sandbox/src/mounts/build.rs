@@ -12,10 +12,10 @@ use super::{Filesystem, Operation, What, cgroup::Cgroups, options::Options};
 use crate::{
     Error,
     error::{At, Stage},
-    namespaces::{Maps, Namespaces},
+    namespaces::Namespaces,
     spec::{Config, Mount},
     sys::mount::{Attributes, clone_tree, map_ids, set_attributes},
-    userns::holder,
+    userns::{Maps, holder},
 };
 
 /// What the list depends on beside the mounts.

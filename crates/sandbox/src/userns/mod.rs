@@ -14,7 +14,7 @@ use crate::{
     namespaces::become_root,
 };
 use helper::Helper;
-pub(crate) use maps::{holder, write_maps};
+pub(crate) use maps::{Maps, holder, write_maps};
 
 /// Which ids the namespace has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
