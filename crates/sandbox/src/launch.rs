@@ -85,6 +85,8 @@ impl<'a> Container<'a> {
         }
         let namespaces = Namespaces::open(config)?;
         kernel::check_names(config, &namespaces)?;
+        root::check_propagation(linux.rootfs_propagation.as_deref())?;
+        masks::check(&linux.masked_paths, &linux.readonly_paths)?;
         let sysctl = sysctl::parameters(linux, &namespaces)?;
         if !sysctl.is_empty() && program.proc.is_none() {
             program.proc = Some(Proc::open()?);

@@ -17,6 +17,19 @@ use crate::{
 
 const READ_ONLY: Attributes = Attributes { set: libc::MOUNT_ATTR_RDONLY, clear: 0, propagation: 0 };
 
+/// Refuses paths that are not whole: whose place would they be?
+pub(crate) fn check(masked: &[PathBuf], read_only: &[PathBuf]) -> Result<(), Error> {
+    for (name, paths) in [("maskedPaths", masked), ("readonlyPaths", read_only)] {
+        if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
+            return Err(Error::config(format!(
+                "linux.{name}: {:?} must be an absolute path",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Hides files behind the null device, and directories behind one empty one that they share.
 pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<(), Error> {
     let (mut empty, mut nothing) = (None::<OwnedFd>, None::<OwnedFd>);

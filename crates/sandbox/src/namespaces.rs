@@ -115,6 +115,11 @@ impl Namespaces {
         self.is_new(flag) || flag == libc::CLONE_NEWPID && self.pid.is_some() || self.is_joined(flag)
     }
 
+    /// An existing user namespace that is joined.
+    pub(crate) fn joined_user(&self) -> Option<&OwnedFd> {
+        self.joined.iter().find(|(flag, _)| *flag == libc::CLONE_NEWUSER).map(|(_, fd)| fd)
+    }
+
     fn is_joined(&self, flag: i32) -> bool {
         self.joined.iter().any(|(joined, _)| *joined == flag)
     }

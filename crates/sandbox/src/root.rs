@@ -29,6 +29,20 @@ use crate::{
 
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
+/// Refuses what is no propagation (linux.rootfsPropagation).
+pub(crate) fn check_propagation(word: Option<&str>) -> Result<(), Error> {
+    let known = ["private", "shared", "slave", "unbindable"];
+    match word {
+        Some(word) if !word.is_empty() && !known.contains(&word.strip_prefix('r').unwrap_or(word)) => {
+            Err(Error::config(format!(
+                "linux.rootfsPropagation {word:?} is none of {} or r before one",
+                known.join(", ")
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the root's mount, in the parent. `maps`: of a new user namespace, whose ids the layers are to show.
 pub(crate) fn prepare(
     rootfs: &Rootfs,

@@ -37,18 +37,18 @@ impl Builder<'_> {
     }
 
     fn operation(&self, mount: &Mount) -> Result<Operation, Error> {
+        // A relative one is meant from the root, as before version 1.1 of the specification.
         let destination = clean(&mount.destination);
-        if !mount.destination.is_absolute() || destination == Path::new("/") {
+        if destination == Path::new("/") {
             let path = mount.destination.display();
-            return Err(Error::config(format!(
-                "mounts: the destination {path:?} must be an absolute path below /"
-            )));
+            return Err(Error::config(format!("mounts: the destination {path:?} must be a path below /")));
         }
         let mut options = Options::parse(mount.options.iter().map(String::as_str));
         let kind = mount.kind.as_deref().unwrap_or("bind");
         if kind == "bind" || kind == "none" {
             options.bind.get_or_insert(false);
         }
+        check(mount, kind, &options)?;
         let copy_up =
             options.copy_up || self.copy_up.iter().any(|path| clean(Path::new(path)) == destination);
         let plain =
@@ -56,6 +56,9 @@ impl Builder<'_> {
         let operation =
             |what, own| Ok(Operation { destination: destination.clone(), what, plain, own, copy_up });
 
+        if options.remount {
+            return operation(What::Remount { below: options.below }, remounted(&options));
+        }
         if let Some(recursive) = options.bind {
             let source = mount.source.as_deref().unwrap_or_default();
             let tree = bind(Path::new(source), recursive, &options)?;
@@ -66,8 +69,13 @@ impl Builder<'_> {
             return operation(self.cgroups(&options)?, Attributes::default());
         }
         let filesystem = self.filesystem(kind, mount, &options)?;
-        let propagation = options.either().propagation;
-        operation(What::Filesystem(filesystem), Attributes { propagation, ..Attributes::default() })
+        let Attributes { set, propagation, .. } = options.either();
+        // What is still to be filled is read-only later.
+        let later = if copy_up { set & libc::MOUNT_ATTR_RDONLY } else { 0 };
+        operation(
+            What::Filesystem(filesystem.without(later)),
+            Attributes { set: later, propagation, clear: 0 },
+        )
     }
 
     /// Without a cgroup of its own the container sees its caller's, which it must not write (CVE-2023-25809); without a
@@ -88,7 +96,12 @@ impl Builder<'_> {
         let text =
             |word: &str| CString::new(word).map_err(|_| Error::config("mounts: a word contains a zero byte"));
         let mut settings = vec![(text("source")?, Some(text(mount.source.as_deref().unwrap_or(kind))?))];
-        for word in &options.data {
+        // A device that cannot be written is only mounted so.
+        let device = mount.source.as_deref().is_some_and(|source| source.starts_with('/'));
+        if device && options.either().set & libc::MOUNT_ATTR_RDONLY != 0 {
+            settings.push((text("ro")?, None));
+        }
+        for word in options.superblock.iter().chain(&options.data) {
             let (key, value) = match word.split_once('=') {
                 Some((key, value)) => (key, Some(value)),
                 None => (word.as_str(), None),
@@ -109,21 +122,57 @@ impl Builder<'_> {
         if options.idmap.is_none() && !own {
             return Ok(());
         }
-        let maps = if own {
-            Maps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() }
+        let made;
+        let userns = if own {
+            let whose = format!("mounts: {}", mount.destination.display());
+            made = holder(&Maps::new(&whose, &mount.uid_mappings, &mount.gid_mappings)?)?;
+            &made
+        } else if let Some(joined) = self.namespaces.joined_user() {
+            joined
+        } else if let Some(maps) = &self.namespaces.maps {
+            made = holder(maps)?;
+            &made
         } else {
-            let maps = self.namespaces.maps.clone();
-            maps.ok_or_else(|| {
-                Error::config("mounts: idmap needs mappings of its own or of the user namespace")
-            })?
+            return Err(Error::config("mounts: idmap needs mappings of its own or of the user namespace"));
         };
-        map_ids(tree, options.idmap.unwrap_or(false), holder(&maps)?).at(Stage::Mount, || {
+        map_ids(tree, options.idmap.unwrap_or(false), userns).at(Stage::Mount, || {
             format!(
                 "cannot map the ids of {}; its file system must support id-mapped mounts",
                 mount.destination.display()
             )
         })
     }
+}
+
+/// Refuses words that would say nothing: a "nosiud" that is passed over is a hole.
+fn check(mount: &Mount, kind: &str, options: &Options) -> Result<(), Error> {
+    let place = mount.destination.display();
+    let refuse = |why: String| Err(Error::config(format!("mounts: {place}: {why}")));
+    let is_cgroup = matches!(kind, "cgroup" | "cgroup2");
+    if let (Some(word), true) = (options.data.first(), options.bind.is_some() || options.remount || is_cgroup)
+    {
+        return refuse(format!("unknown option {word:?}"));
+    }
+    if options.copy_up && kind != "tmpfs" {
+        return refuse(format!("tmpcopyup is an option of tmpfs, and this is a {kind}"));
+    }
+    let maps = options.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    if maps && (options.bind.is_none() || options.remount) {
+        return refuse("ids are mapped for bind mounts only".to_owned());
+    }
+    Ok(())
+}
+
+/// All attributes anew, as mount(2) with MS_REMOUNT sets them.
+fn remounted(options: &Options) -> Attributes {
+    const ALL: u64 = libc::MOUNT_ATTR_RDONLY
+        | libc::MOUNT_ATTR_NOSUID
+        | libc::MOUNT_ATTR_NODEV
+        | libc::MOUNT_ATTR_NOEXEC
+        | libc::MOUNT_ATTR__ATIME
+        | libc::MOUNT_ATTR_NODIRATIME
+        | libc::MOUNT_ATTR_NOSYMFOLLOW;
+    Attributes { clear: ALL, ..options.either() }
 }
 
 /// A detached tree of what is at `source`, with its attributes.

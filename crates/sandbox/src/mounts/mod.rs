@@ -52,6 +52,11 @@ enum What {
     Filesystem(Filesystem),
     /// The cgroup hierarchies that this machine has.
     Cgroups(cgroup::Cgroups),
+    /// What is there already.
+    Remount {
+        /// What changes of the mounts below it too.
+        below: Attributes,
+    },
     /// What neither the container nor the host has.
     Nothing,
 }
@@ -66,6 +71,11 @@ struct Filesystem {
 }
 
 impl Filesystem {
+    /// Without some attributes.
+    fn without(self, attributes: u64) -> Self {
+        Self { attributes: self.attributes & !attributes, ..self }
+    }
+
     fn create(&self) -> nix::Result<OwnedFd> {
         let context = Context::open(&self.kind)?;
         for (key, value) in &self.settings {
@@ -111,7 +121,7 @@ impl Operation {
     /// Makes the file system, not attached anywhere.
     pub(crate) fn create(&mut self) -> Result<(), Error> {
         match &mut self.what {
-            What::Tree(_) | What::Nothing => {}
+            What::Tree(_) | What::Remount { .. } | What::Nothing => {}
             What::Cgroups(cgroups) => cgroups.create()?,
             What::Filesystem(filesystem) => {
                 let made = match filesystem.create() {
@@ -134,6 +144,7 @@ impl Operation {
         let tree = match &self.what {
             What::Tree(tree) => tree,
             What::Cgroups(cgroups) => return cgroups.attach(root, &self.destination),
+            What::Remount { below } => return self.remount(root, *below),
             What::Nothing => return Ok(()),
             What::Filesystem(_) => unreachable!("create comes before attach"),
         };
@@ -154,6 +165,18 @@ impl Operation {
             set_attributes(tree, false, self.own).at(Stage::Mount, what)?;
         }
         Ok(())
+    }
+
+    fn remount(&self, root: &Root, below: Attributes) -> Result<(), Error> {
+        let what = || {
+            let place = self.destination.display();
+            format!("cannot remount {place}; something must be mounted there, earlier in the list")
+        };
+        let place = root.open(&self.destination, libc::O_PATH).at(Stage::Mount, what)?;
+        if !below.is_empty() {
+            set_attributes(&place, true, below).at(Stage::Mount, what)?;
+        }
+        set_attributes(&place, false, self.own).at(Stage::Mount, what)
     }
 
     fn not_plain(&self, errno: Errno) -> Error {

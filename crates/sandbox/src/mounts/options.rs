@@ -21,6 +21,10 @@ pub(crate) struct Options {
     pub copy_up: bool,
     /// Whether ids are to be mapped, and then whether of the mounts below too.
     pub idmap: Option<Recursive>,
+    /// Whether what is mounted there already gets these attributes.
+    pub remount: bool,
+    /// Flags of a file system of its own; of a mount of one that exists they say nothing, as with mount(8).
+    pub superblock: Vec<String>,
     /// For the file system: `key=value` or `key`.
     pub data: Vec<String>,
 }
@@ -70,11 +74,20 @@ impl Options {
 
     /// What concerns a mount that has none below it.
     pub(crate) fn either(&self) -> Attributes {
+        let mut set = self.below.set;
+        if self.own.clear & MOUNT_ATTR__ATIME != 0 {
+            set &= !MOUNT_ATTR__ATIME;
+        }
         Attributes {
-            set: self.own.set | self.below.set,
+            set: set | self.own.set,
             clear: self.own.clear | self.below.clear,
             propagation: self.own.propagation | self.below.propagation,
         }
+    }
+
+    /// The last word on propagation is the only one.
+    fn propagate(&mut self, own: u64, below: u64) {
+        (self.own.propagation, self.below.propagation) = (own, below);
     }
 
     fn read(&mut self, word: &str) {
@@ -90,17 +103,23 @@ impl Options {
             "defaults" | "" => {}
             "bind" => self.bind = Some(self.bind.unwrap_or(false)),
             "rbind" => self.bind = Some(true),
-            "private" => self.own.propagation = libc::MS_PRIVATE,
-            "rprivate" => self.below.propagation = libc::MS_PRIVATE,
-            "shared" => self.own.propagation = libc::MS_SHARED,
-            "rshared" => self.below.propagation = libc::MS_SHARED,
-            "slave" => self.own.propagation = libc::MS_SLAVE,
-            "rslave" => self.below.propagation = libc::MS_SLAVE,
-            "unbindable" => self.own.propagation = libc::MS_UNBINDABLE,
-            "runbindable" => self.below.propagation = libc::MS_UNBINDABLE,
+            "private" => self.propagate(libc::MS_PRIVATE, 0),
+            "rprivate" => self.propagate(0, libc::MS_PRIVATE),
+            "shared" => self.propagate(libc::MS_SHARED, 0),
+            "rshared" => self.propagate(0, libc::MS_SHARED),
+            "slave" => self.propagate(libc::MS_SLAVE, 0),
+            "rslave" => self.propagate(0, libc::MS_SLAVE),
+            "unbindable" => self.propagate(libc::MS_UNBINDABLE, 0),
+            "runbindable" => self.propagate(0, libc::MS_UNBINDABLE),
+            "remount" => self.remount = true,
             "tmpcopyup" => self.copy_up = true,
             "idmap" => self.idmap = Some(false),
             "ridmap" => self.idmap = Some(true),
+            "sync" | "async" | "dirsync" | "lazytime" | "nolazytime" | "mand" | "nomand" => {
+                self.superblock.push(word.to_owned());
+            }
+            // How mount(2) itself behaves, and what every file system that can does by now: nothing is left to say.
+            "silent" | "loud" | "iversion" | "noiversion" => {}
             data => self.data.push(data.to_owned()),
         }
     }
@@ -164,5 +183,18 @@ mod tests {
         let options = Options::parse(["noatime", "strictatime"]);
         assert_eq!(options.own.set, MOUNT_ATTR_STRICTATIME);
         assert_eq!(options.own.clear, MOUNT_ATTR__ATIME);
+    }
+
+    #[test]
+    fn the_last_word_on_propagation_is_the_only_one() {
+        let options = Options::parse(["shared", "rslave"]);
+        assert_eq!((options.own.propagation, options.below.propagation), (0, libc::MS_SLAVE));
+        assert_eq!(Options::parse(["rslave", "shared"]).either().propagation, libc::MS_SHARED);
+    }
+
+    #[test]
+    fn two_time_modes_never_meet() {
+        let both = Options::parse(["noatime", "rstrictatime"]).either();
+        assert_eq!(both.set & MOUNT_ATTR__ATIME, MOUNT_ATTR_NOATIME);
     }
 }

@@ -1,0 +1,333 @@
+//! Every mount option of the specification (config.md, "Linux mount options"), as the kernel shows it inside.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::chown,
+    process::{Command, Output},
+};
+
+use common::{Outcome, Sandbox, outcome};
+use serde_json::{Value, json};
+
+/// Runs the sandbox in a mount namespace of the test's own, after a script that mounts things there.
+fn run_after(sandbox: &Sandbox, script: &str) -> Outcome {
+    let inner = sandbox.command();
+    let words: Vec<_> = inner.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+    let source = sandbox.path("source");
+    fs::create_dir_all(&source).unwrap();
+    let script = format!("set -e; cd {}; {script}; cd /; exec timeout {}", source.display(), words.join(" "));
+    let output: Output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    outcome(output)
+}
+
+/// What /proc/self/mountinfo says of one mount.
+#[derive(Debug)]
+struct Shown {
+    own: Vec<String>,
+    propagation: String,
+    superblock: Vec<String>,
+}
+
+fn shown(mountinfo: &str, place: &str) -> Shown {
+    let line = mountinfo
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some(place))
+        .unwrap_or_else(|| panic!("nothing on {place}: {mountinfo}"));
+    let (before, after) = line.split_once(" - ").unwrap();
+    let fields: Vec<&str> = before.split(' ').collect();
+    let words = |text: &str| text.split(',').map(str::to_owned).collect();
+    Shown {
+        own: words(fields[5]),
+        propagation: fields[6..].join(" "),
+        superblock: words(after.split(' ').nth(2).unwrap()),
+    }
+}
+
+/// The attributes of a new file system with these options.
+fn new_filesystem(options: &[&str]) -> Shown {
+    let sandbox = Sandbox::new("cat /proc/self/mountinfo").mount("tmpfs", "tmpfs", "/mounted", options);
+    shown(&sandbox.output(), "/mounted")
+}
+
+#[test]
+fn every_option_of_a_new_file_system_shows() {
+    // Options; what the mount shows, and what its file system does.
+    let table: [(&[&str], &str, &str); 44] = [
+        (&[], "rw,relatime", "rw"),
+        (&["defaults"], "rw,relatime", "rw"),
+        (&["ro"], "ro,relatime", "rw"),
+        (&["ro", "rw"], "rw,relatime", "rw"),
+        (&["nosuid"], "rw,nosuid,relatime", "rw"),
+        (&["nosuid", "suid"], "rw,relatime", "rw"),
+        (&["nodev"], "rw,nodev,relatime", "rw"),
+        (&["nodev", "dev"], "rw,relatime", "rw"),
+        (&["noexec"], "rw,noexec,relatime", "rw"),
+        (&["noexec", "exec"], "rw,relatime", "rw"),
+        (&["noatime"], "rw,noatime", "rw"),
+        (&["noatime", "atime"], "rw,relatime", "rw"),
+        (&["nodiratime"], "rw,nodiratime,relatime", "rw"),
+        (&["nodiratime", "diratime"], "rw,relatime", "rw"),
+        (&["relatime"], "rw,relatime", "rw"),
+        (&["norelatime"], "rw,relatime", "rw"),
+        (&["strictatime"], "rw", "rw"),
+        (&["strictatime", "nostrictatime"], "rw,relatime", "rw"),
+        (&["nosymfollow"], "rw,relatime,nosymfollow", "rw"),
+        (&["nosymfollow", "symfollow"], "rw,relatime", "rw"),
+        (&["rro"], "ro,relatime", "rw"),
+        (&["rro", "rrw"], "rw,relatime", "rw"),
+        (&["rnosuid"], "rw,nosuid,relatime", "rw"),
+        (&["rnosuid", "rsuid"], "rw,relatime", "rw"),
+        (&["rnodev"], "rw,nodev,relatime", "rw"),
+        (&["rnodev", "rdev"], "rw,relatime", "rw"),
+        (&["rnoexec"], "rw,noexec,relatime", "rw"),
+        (&["rnoexec", "rexec"], "rw,relatime", "rw"),
+        (&["rnoatime"], "rw,noatime", "rw"),
+        (&["rnoatime", "ratime"], "rw,relatime", "rw"),
+        (&["rnodiratime"], "rw,nodiratime,relatime", "rw"),
+        (&["rnodiratime", "rdiratime"], "rw,relatime", "rw"),
+        (&["rrelatime"], "rw,relatime", "rw"),
+        (&["rnorelatime"], "rw,relatime", "rw"),
+        (&["rstrictatime"], "rw", "rw"),
+        (&["rstrictatime", "rnostrictatime"], "rw,relatime", "rw"),
+        (&["rnosymfollow"], "rw,relatime,nosymfollow", "rw"),
+        (&["rnosymfollow", "rsymfollow"], "rw,relatime", "rw"),
+        (&["sync"], "rw,relatime", "rw,sync"),
+        (&["sync", "async"], "rw,relatime", "rw"),
+        (&["dirsync"], "rw,relatime", "rw,dirsync"),
+        (&["lazytime"], "rw,relatime", "rw,lazytime"),
+        (&["lazytime", "nolazytime"], "rw,relatime", "rw"),
+        (
+            &["silent", "loud", "iversion", "noiversion", "mand", "nomand", "size=4k"],
+            "rw,relatime",
+            "rw,size=4k",
+        ),
+    ];
+    // All in one container: a start each would take its time.
+    let mut sandbox = Sandbox::new("cat /proc/self/mountinfo");
+    for (at, (options, ..)) in table.iter().enumerate() {
+        sandbox = sandbox.mount("tmpfs", "tmpfs", &format!("/{at}"), options);
+    }
+    let mountinfo = sandbox.output();
+    for (at, (options, own, superblock)) in table.iter().enumerate() {
+        let shown = shown(&mountinfo, &format!("/{at}"));
+        assert_eq!(shown.own.join(","), *own, "{options:?}");
+        let kernels_own = |word: &String| !matches!(word.as_str(), "inode64" | "inode32" | "mand");
+        let told: Vec<_> = shown.superblock.into_iter().filter(kernels_own).collect();
+        assert_eq!(told.join(","), *superblock, "{options:?}");
+        assert_eq!(shown.propagation, "", "{options:?}");
+    }
+}
+
+#[test]
+fn propagation_is_the_words() {
+    for (option, shows) in [
+        ("shared", "shared:"),
+        ("rshared", "shared:"),
+        ("private", ""),
+        ("rprivate", ""),
+        // A slave of nobody is private.
+        ("slave", ""),
+        ("rslave", ""),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
+    ] {
+        let propagation = new_filesystem(&[option]).propagation;
+        assert!(
+            propagation.starts_with(shows) && (shows.is_empty() == propagation.is_empty()),
+            "{option}: {propagation}"
+        );
+    }
+}
+
+/// Two mounts, one below the other, both shared. The way there is gone again: it led below the first.
+const TREE: &str = "mount -t tmpfs upper .; cd /; cd $OLDPWD; mkdir below; mount -t tmpfs lower below; mount --make-rshared .";
+
+fn bound(options: &[&str]) -> [Shown; 2] {
+    let sandbox = Sandbox::new("cat /proc/self/mountinfo");
+    let source = sandbox.path("source");
+    let outcome = run_after(&sandbox.mount("none", source, "/bound", options), TREE);
+    assert_eq!(outcome.status, 0, "{options:?}: {outcome:?}");
+    ["/bound", "/bound/below"].map(|place| shown(&outcome.out, place))
+}
+
+#[test]
+fn an_r_before_a_word_reaches_the_mounts_below_and_no_other_word_does() {
+    for (word, shows) in [
+        ("ro", "ro"),
+        ("nosuid", "nosuid"),
+        ("nodev", "nodev"),
+        ("noexec", "noexec"),
+        ("noatime", "noatime"),
+        ("nodiratime", "nodiratime"),
+        ("nosymfollow", "nosymfollow"),
+    ] {
+        let has = |shown: &Shown| shown.own.iter().any(|own| own == shows);
+        assert_eq!(bound(&["rbind", word]).each_ref().map(has), [true, false], "{word}");
+        assert_eq!(bound(&["rbind", &format!("r{word}")]).each_ref().map(has), [true, true], "r{word}");
+    }
+    let strict = |shown: &Shown| !shown.own.iter().any(|own| own == "relatime");
+    assert_eq!(bound(&["rbind", "rstrictatime"]).each_ref().map(strict), [true, true]);
+}
+
+#[test]
+fn a_bind_mount_takes_on_the_propagation_that_it_is_given() {
+    let propagation = |options: &[&str]| bound(options).map(|shown| shown.propagation);
+    for options in [&["rbind"][..], &["rbind", "rprivate"]] {
+        assert_eq!(propagation(options), ["", ""], "{options:?}");
+    }
+    for (options, both) in [
+        (["rbind", "rslave"], ["master:", "master:"]),
+        (["rbind", "rshared"], ["shared:", "shared:"]),
+        (["rbind", "runbindable"], ["unbindable", "unbindable"]),
+        (["rbind", "slave"], ["master:", "shared:"]),
+    ] {
+        let seen = propagation(&options);
+        assert!(seen.iter().zip(both).all(|(seen, word)| seen.contains(word)), "{options:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn without_rbind_the_mounts_below_stay_behind() {
+    let sandbox = Sandbox::new("ls /bound; ls /bound/below | wc -l");
+    let source = sandbox.path("source");
+    let script = format!("{TREE}; touch below/deep");
+    assert_eq!(run_after(&sandbox.mount("bind", source, "/bound", &[]), &script).out, "below\n0\n");
+}
+
+#[test]
+fn a_remount_gives_all_attributes_anew() {
+    let remount = |options: &[&str]| {
+        Sandbox::new("cat /proc/self/mountinfo")
+            .mount("tmpfs", "tmpfs", "/mounted", &["nosuid", "noatime"])
+            .mount("none", "", "/mounted", options)
+    };
+    let own = |options: &[&str]| shown(&remount(options).output(), "/mounted").own.join(",");
+    assert_eq!(own(&["remount", "ro"]), "ro,relatime");
+    assert_eq!(own(&["remount", "bind", "nodev", "noexec"]), "rw,nodev,noexec,relatime");
+    assert!(remount(&["remount", "size=1m"]).refusal().contains("size=1m"));
+    let nothing = Sandbox::new("true").mount("none", "", "/etc", &["remount", "ro"]).refusal();
+    assert!(nothing.contains("cannot remount /etc"), "{nothing}");
+}
+
+#[test]
+fn tmpcopyup_begins_with_what_the_image_has_there_also_read_only() {
+    for (options, writable) in [(&["tmpcopyup"][..], "yes"), (&["tmpcopyup", "ro"], "no")] {
+        let out = Sandbox::new("cat /etc/group | head -1; touch /etc/new 2>/dev/null && echo yes || echo no")
+            .mount("tmpfs", "tmpfs", "/etc", options)
+            .output();
+        assert_eq!(out, format!("root:x:0:\n{writable}"));
+    }
+    let directory = std::env::temp_dir();
+    let refusal = Sandbox::new("true").mount("bind", directory, "/etc", &["tmpcopyup"]).refusal();
+    assert!(refusal.contains("tmpcopyup"), "it would write to the host: {refusal}");
+}
+
+#[test]
+fn a_word_that_would_say_nothing_is_refused() {
+    let directory = std::env::temp_dir();
+    let refusal = Sandbox::new("true").mount("bind", directory, "/x", &["nosiud"]).refusal();
+    assert!(refusal.contains("nosiud"), "{refusal}");
+    let refusal = Sandbox::new("true").mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosiud"]).refusal();
+    assert!(refusal.contains("nosiud"), "{refusal}");
+    let refusal = Sandbox::new("true").mount("tmpfs", "tmpfs", "/x", &["nosiud"]).refusal();
+    assert!(refusal.contains("/x"), "{refusal}");
+    let refusal = Sandbox::new("true").mount("moonfs", "none", "/x", &[]).refusal();
+    assert!(refusal.contains("moonfs"), "{refusal}");
+}
+
+#[test]
+fn a_destination_is_meant_from_the_root_and_is_not_the_root() {
+    let out =
+        Sandbox::new("cat /proc/self/mountinfo").mount("tmpfs", "tmpfs", "relative/place", &[]).output();
+    shown(&out, "/relative/place");
+    for root in ["/", "", "/../..", "."] {
+        let refusal = Sandbox::new("true").mount("tmpfs", "tmpfs", root, &[]).refusal();
+        assert!(refusal.contains("below /"), "{refusal}");
+    }
+}
+
+fn mapping(container: u32, host: u32, size: u32) -> Value {
+    json!([{"containerID": container, "hostID": host, "size": size}])
+}
+
+/// The owners of a file and of one on the mount below, where the first is bound with these options and mappings.
+fn owners(options: &[&str], maps: Option<Value>, change: impl FnOnce(&mut Value)) -> Outcome {
+    let sandbox = Sandbox::new("stat -c %u:%g /bound/file /bound/below/file");
+    let source = sandbox.path("source");
+    let sandbox = sandbox.mount("bind", source, "/bound", options).config(|config| {
+        if let Some(maps) = maps {
+            let mount = config["mounts"].as_array_mut().unwrap().last_mut().unwrap();
+            mount["uidMappings"] = maps.clone();
+            mount["gidMappings"] = maps;
+        }
+        change(config);
+    });
+    run_after(&sandbox, &format!("{TREE}; touch file below/file; chown 7:7 file below/file"))
+}
+
+#[test]
+fn a_mounts_own_mappings_show_other_owners_and_below_it_only_if_asked() {
+    let seen = |options: &[&str]| owners(options, Some(mapping(7, 70, 1)), |_| ()).out;
+    assert_eq!(seen(&["rbind", "idmap"]), "70:70\n7:7\n");
+    assert_eq!(seen(&["rbind", "ridmap"]), "70:70\n70:70\n");
+    // Mappings speak for themselves.
+    assert_eq!(seen(&["rbind"]), "70:70\n7:7\n");
+}
+
+fn with_user_namespace(config: &mut Value) {
+    let linux = &mut config["linux"];
+    linux["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    linux["uidMappings"] = mapping(0, 100_000, 1000);
+    linux["gidMappings"] = mapping(0, 100_000, 1000);
+}
+
+#[test]
+fn in_a_user_namespace_idmap_shows_the_owners_as_it_maps_them() {
+    let seen = |options: &[&str]| owners(options, None, with_user_namespace);
+    assert_eq!(seen(&["rbind", "ridmap"]).out, "7:7\n7:7\n");
+    assert_eq!(seen(&["rbind", "idmap"]).out, "7:7\n65534:65534\n");
+    assert_eq!(seen(&["rbind"]).out, "65534:65534\n65534:65534\n");
+}
+
+#[test]
+fn mappings_that_cannot_be_are_refused() {
+    let refusal = |options: &[&str], maps: Option<Value>| {
+        let outcome = owners(options, maps, |_| ());
+        assert_eq!(outcome.status, 125, "{outcome:?}");
+        outcome.err
+    };
+    assert!(refusal(&["rbind", "idmap"], None).contains("idmap needs mappings"));
+    assert!(refusal(&["rbind"], Some(mapping(0, 0, 0))).contains("size 0"));
+    let overlapping = json!([
+        {"containerID": 0, "hostID": 0, "size": 10}, {"containerID": 9, "hostID": 100, "size": 1}]);
+    assert!(refusal(&["rbind"], Some(overlapping)).contains("container id 9"));
+    let tmpfs = Sandbox::new("true").mount("tmpfs", "tmpfs", "/x", &["idmap"]).refusal();
+    assert!(tmpfs.contains("bind mounts only"), "{tmpfs}");
+}
+
+#[test]
+fn a_mount_of_a_device_that_cannot_be_written_is_read_only_all_through() {
+    let sandbox = Sandbox::new("cat /mounted/file; cat /proc/self/mountinfo");
+    let (tree, image) = (sandbox.path("tree"), sandbox.path("image.ext4"));
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), "found\n").unwrap();
+    chown(&tree, Some(0), Some(0)).unwrap();
+    let mut mke2fs = Command::new("mke2fs");
+    let made = mke2fs.args(["-q", "-t", "ext2", "-d"]).args([&tree, &image]).arg("512k").output();
+    assert!(made.expect("the package e2fsprogs").status.success());
+    let device = Command::new("losetup").args(["--find", "--show", "--read-only"]).arg(&image).output();
+    let Some(device) = device.ok().filter(|device| device.status.success()) else {
+        // No loop devices here.
+        return;
+    };
+    let device = String::from_utf8(device.stdout).unwrap().trim().to_owned();
+    let outcome = sandbox.mount("ext4", &device, "/mounted", &["ro"]).run();
+    Command::new("losetup").args(["--detach", &device]).status().unwrap();
+    assert!(outcome.out.starts_with("found\n"), "{outcome:?}");
+    assert!(shown(&outcome.out, "/mounted").superblock.contains(&"ro".to_owned()));
+}
