@@ -8,7 +8,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use kapsel_sandbox::spec::{Config, VERSION};
+use kapsel_sandbox::spec::{Config, Mount, VERSION};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -36,13 +36,23 @@ impl Bundle {
         let directory = directory.canonicalize().map_err(|error| {
             Error::io(format_args!("cannot open the bundle {}", directory.display()), &error)
         })?;
-        let config: Config = read(&directory.join(CONFIG))?;
+        let mut config: Config = read(&directory.join(CONFIG))?;
         check_version(&config.oci_version)?;
+        config.mounts.iter_mut().for_each(|mount| find_source(mount, &directory));
         let root = match &config.root {
             Some(root) if !root.path.as_os_str().is_empty() => directory.join(&root.path),
             _ => return Err(invalid("root.path is missing: a container needs a root file system")),
         };
         Ok(Self { directory, config, root })
+    }
+}
+
+/// The source of a bind mount is an absolute path, or relative to the bundle (config.md, "Mounts").
+fn find_source(mount: &mut Mount, bundle: &Path) {
+    let is_bind = mount.kind.as_deref() == Some("bind")
+        || mount.options.iter().any(|option| option == "bind" || option == "rbind");
+    if let Some(source) = mount.source.as_ref().filter(|source| is_bind && !source.is_empty()) {
+        mount.source = Some(bundle.join(source).to_string_lossy().into_owned());
     }
 }
 
@@ -201,6 +211,24 @@ mod tests {
         let bundle = load(json).unwrap();
         assert_eq!(bundle.root, Path::new("/elsewhere"));
         assert_eq!(bundle.config.linux.unwrap().namespaces[0].path, None);
+    }
+
+    #[test]
+    fn a_bind_mounts_source_is_found_from_the_bundle_and_no_other_is_a_path() {
+        let mount = |kind: &str, source: &str, option: &str| {
+            let json = format!(
+                r#"{{"ociVersion": "1.0.0", "root": {{"path": "rootfs"}}, "mounts": [
+                    {{"destination": "/x", "type": {kind:?}, "source": {source:?}, "options": [{option:?}]}}]}}"#
+            );
+            let bundle = load(&json).unwrap();
+            let source = bundle.config.mounts[0].source.clone().unwrap();
+            source.replace(bundle.directory.to_str().unwrap(), "BUNDLE")
+        };
+        assert_eq!(mount("bind", "data", "ro"), "BUNDLE/data");
+        assert_eq!(mount("none", "data", "rbind"), "BUNDLE/data");
+        assert_eq!(mount("bind", "/data", "ro"), "/data");
+        assert_eq!(mount("tmpfs", "tmpfs", "ro"), "tmpfs");
+        assert_eq!(mount("bind", "", "ro"), "");
     }
 
     #[test]
