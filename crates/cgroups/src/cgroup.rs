@@ -11,10 +11,10 @@ use std::{
 use nix::{errno::Errno, fcntl::OFlag};
 
 use crate::{
-    Entry, Error, Layout, LinuxResources, Stats,
+    Entry, Error, Layout, LinuxResources, Metrics, Pressure, Stats,
     controllers::{self, Place, locate},
     directory::{Directory, remove_tree},
-    freezer, limits, mounts, oom, tree, usage,
+    freezer, limits, metrics, mounts, oom, pressure, tree, usage,
 };
 
 /// How long [`Cgroup::remove`] waits for killed processes to be gone.
@@ -116,6 +116,17 @@ impl Cgroup {
         usage::stats(&self.directories)
     }
 
+    /// What has been used so far, with every detail.
+    pub fn metrics(&self) -> Result<Metrics, Error> {
+        metrics::metrics(&self.directories)
+    }
+
+    /// How much time is being lost for want of processors, memory and devices. It is v2's, which a hybrid machine has
+    /// too; a descriptor of the file in [`Cgroup::directories`] can be polled for it.
+    pub fn pressure(&self) -> Result<Pressure, Error> {
+        pressure::read(&self.directories)
+    }
+
     /// Stops every task, and returns when all are stopped; ten seconds at most, then all go on again.
     pub fn freeze(&self) -> Result<(), Error> {
         freezer::freeze(self.freezer()?, freezer::PATIENCE)
@@ -124,6 +135,11 @@ impl Cgroup {
     /// Lets them go on.
     pub fn thaw(&self) -> Result<(), Error> {
         freezer::thaw(self.freezer()?)
+    }
+
+    /// Whether every task is stopped, or about to be.
+    pub fn is_frozen(&self) -> Result<bool, Error> {
+        freezer::is_frozen(self.freezer()?)
     }
 
     /// The processes in the cgroup and those nested in it, by their ids in this process's PID namespace.
@@ -151,6 +167,16 @@ impl Cgroup {
             Ok(freezer) if !freezer.mount.unified => freezer::thaw_nested(freezer),
             _ => Ok(()),
         }
+    }
+
+    /// Sends a signal to every process in the cgroup and those nested in it. They are stopped while they are listed, so
+    /// that none that is just being made is missed; of a frozen cgroup's processes each gets it when it goes on.
+    pub fn signal_all(&self, signal: i32) -> Result<(), Error> {
+        let freezer = self.freezer().ok().filter(|freezer| !freezer::is_frozen(freezer).unwrap_or(false));
+        for directory in self.listed() {
+            freezer::signal_each(directory, freezer, signal)?;
+        }
+        Ok(())
     }
 
     /// Removes the cgroup, those nested in it, and parents made by [`Cgroup::create`] that are empty, but for the

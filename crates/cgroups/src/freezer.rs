@@ -57,6 +57,13 @@ pub(crate) fn thaw(directory: &Directory) -> Result<(), Error> {
     directory.write(file, value).map_err(|error| directory.error("write", file, error))
 }
 
+/// Whether a freeze was asked for. v2 tells that of the cgroup itself; v1 of its parents too, as its tasks feel it.
+pub(crate) fn is_frozen(directory: &Directory) -> Result<bool, Error> {
+    let file = if directory.mount.unified { "cgroup.freeze" } else { "freezer.state" };
+    let text = directory.read(file).map_err(|error| directory.error("read", file, error))?;
+    Ok(matches!(text.trim(), "1" | "FROZEN" | "FREEZING"))
+}
+
 /// v1: lets go on what is frozen in nested cgroups too, by whoever: a task that is frozen there does not die.
 pub(crate) fn thaw_nested(directory: &Directory) -> Result<(), Error> {
     let thawed = directory.each(&mut |nested| match write_at(nested, "freezer.state", "THAWED") {
@@ -115,7 +122,7 @@ pub(crate) fn kill_each(directory: &Directory, freezer: Option<&Directory>) -> R
     for _ in 0..ROUNDS {
         match directory.processes() {
             Ok(listed) if listed.is_empty() => break,
-            Ok(listed) => kill_listed(directory, &listed),
+            Ok(listed) => signal_listed(directory, &listed, libc::SIGKILL),
             Err(error) => result = Err(failed(error)),
         }
         if frozen || result.is_err() {
@@ -129,13 +136,28 @@ pub(crate) fn kill_each(directory: &Directory, freezer: Option<&Directory>) -> R
     result
 }
 
+/// Sends a signal to everything in a cgroup, once: frozen while it is listed.
+pub(crate) fn signal_each(
+    directory: &Directory,
+    freezer: Option<&Directory>,
+    signal: i32,
+) -> Result<(), Error> {
+    let frozen = freezer.is_some_and(|freezer| freeze(freezer, Duration::from_millis(500)).is_ok());
+    let listed = directory.processes().map_err(|error| directory.error("read", "cgroup.procs", error));
+    let result = listed.map(|listed| signal_listed(directory, &listed, signal));
+    if let Some(freezer) = freezer.filter(|_| frozen) {
+        thaw(freezer)?;
+    }
+    result
+}
+
 /// A process that ended meanwhile may have left its number to a stranger: whom we signal must still be listed after its
 /// descriptor, which no stranger can take over, has been opened.
-fn kill_listed(directory: &Directory, listed: &[i32]) {
+fn signal_listed(directory: &Directory, listed: &[i32], signal: i32) {
     let opened: Vec<_> = listed.iter().filter_map(|pid| Some((pid, open_process(*pid)?))).collect();
     let still = directory.processes().unwrap_or_default();
     for (_, process) in opened.iter().filter(|(pid, _)| still.contains(pid)) {
-        kill(process);
+        send(process, signal);
     }
 }
 
@@ -146,16 +168,10 @@ fn open_process(pid: i32) -> Option<OwnedFd> {
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-fn kill(process: &OwnedFd) {
-    // A process that is gone already is what we want.
+fn send(process: &OwnedFd, signal: i32) {
+    // A process that is gone already needs none.
     // SAFETY: the descriptor is open, and a null siginfo is allowed.
     unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            process.as_raw_fd(),
-            libc::SIGKILL,
-            std::ptr::null::<u8>(),
-            0,
-        );
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<u8>(), 0);
     }
 }

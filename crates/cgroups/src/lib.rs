@@ -6,14 +6,17 @@
 mod bpf;
 mod cgroup;
 mod controllers;
+mod cpu_list;
 mod devices;
 mod directory;
 mod entry;
 mod error;
 mod freezer;
 mod limits;
+mod metrics;
 mod mounts;
 mod oom;
+mod pressure;
 mod resources;
 mod setting;
 mod stats;
@@ -25,7 +28,12 @@ mod v2;
 pub use cgroup::Cgroup;
 pub use entry::Entry;
 pub use error::Error;
+pub use metrics::{
+    BlkioEntry, BlkioMetrics, CpuMetrics, CpuUsage, CpusetMetrics, HugetlbMetrics, MemoryEntry,
+    MemoryMetrics, Metrics, PidsMetrics, RdmaMetrics, Throttling,
+};
 pub use mounts::{Layout, Mount, mounts};
+pub use pressure::{Pressure, Stall, StallTime};
 pub use resources::{
     LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxHugepageLimit, LinuxInterfacePriority,
     LinuxMemory, LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources, LinuxThrottleDevice, LinuxWeightDevice,
