@@ -16,6 +16,7 @@ use crate::{
     hooks, kernel, masks,
     mounts::{Builder, Operation, clean},
     namespaces::{Namespaces, become_root, hide, with_children_in},
+    netdevices::NetDevices,
     notify,
     proc::Proc,
     process::{NoReturn, Prepared, die_with_parent, fail},
@@ -37,6 +38,7 @@ struct Container<'a> {
     namespaces: Namespaces,
     mounts: Vec<Operation>,
     devices: Devices,
+    net_devices: NetDevices,
     sysctl: Vec<(String, String)>,
     program: Prepared<'a>,
     trace: Trace,
@@ -87,6 +89,7 @@ impl<'a> Container<'a> {
         kernel::check_names(config, &namespaces)?;
         root::check_propagation(linux.rootfs_propagation.as_deref())?;
         masks::check(&linux.masked_paths, &linux.readonly_paths)?;
+        let net_devices = NetDevices::read(linux, &namespaces)?;
         let sysctl = sysctl::parameters(linux, &namespaces)?;
         if !sysctl.is_empty() && program.proc.is_none() {
             program.proc = Some(Proc::open()?);
@@ -99,7 +102,7 @@ impl<'a> Container<'a> {
         };
         let mounts = builder.build(config)?;
         let devices = Devices::build(&namespaces, &linux.devices, !binds_dev(config))?;
-        Ok(Self { plan, linux, hooks, namespaces, mounts, devices, sysctl, program, trace })
+        Ok(Self { plan, linux, hooks, namespaces, mounts, devices, net_devices, sysctl, program, trace })
     }
 
     /// The process, in its cgroup and new namespaces from its first instruction on.
@@ -123,6 +126,10 @@ impl<'a> Container<'a> {
             }
             if let Some(maps) = &self.namespaces.maps {
                 write_maps(launched.pid, maps)?;
+                launched.release()?;
+            }
+            if !self.net_devices.is_empty() {
+                self.net_devices.give_to(launched.pid, &self.namespaces)?;
                 launched.release()?;
             }
             // The most expensive mount of all, made here while the child makes the others: two processors are faster.
@@ -176,6 +183,10 @@ impl<'a> Container<'a> {
 
         if self.namespaces.is_new(libc::CLONE_NEWNET) {
             kernel::raise_loopback()?;
+        }
+        if !self.net_devices.is_empty() {
+            channel.wait()?;
+            self.net_devices.bring_up()?;
         }
         kernel::set_names(self.plan.config)?;
         if let Some(proc) = &self.program.proc {

@@ -127,9 +127,14 @@ impl Launched {
 
     /// Ends what did not become a container, and leaves no zombie.
     pub(crate) fn abandon(self, error: Error) -> Error {
+        self.end();
+        error
+    }
+
+    /// Kills it, and leaves no zombie.
+    pub fn end(self) {
         self.kill();
         reap(&self.pidfd);
-        error
     }
 
     fn kill(&self) {

@@ -117,11 +117,20 @@ impl Namespaces {
 
     /// An existing user namespace that is joined.
     pub(crate) fn joined_user(&self) -> Option<&OwnedFd> {
-        self.joined.iter().find(|(flag, _)| *flag == libc::CLONE_NEWUSER).map(|(_, fd)| fd)
+        self.joined_of(libc::CLONE_NEWUSER)
+    }
+
+    /// An existing network namespace that is joined.
+    pub(crate) fn joined_network(&self) -> Option<&OwnedFd> {
+        self.joined_of(libc::CLONE_NEWNET)
+    }
+
+    fn joined_of(&self, flag: i32) -> Option<&OwnedFd> {
+        self.joined.iter().find(|(joined, _)| *joined == flag).map(|(_, fd)| fd)
     }
 
     fn is_joined(&self, flag: i32) -> bool {
-        self.joined.iter().any(|(joined, _)| *joined == flag)
+        self.joined_of(flag).is_some()
     }
 
     /// Whether the real process must be made by an intermediate one: a user namespace that exists must be entered

@@ -163,7 +163,8 @@ pub(crate) fn send(listener: &Listener, descriptor: &OwnedFd, pid: i32) -> Resul
     Ok(())
 }
 
-fn connect(path: &Path) -> nix::Result<OwnedFd> {
+/// A connection to a socket of the caller's, whose path may be longer than a socket's address.
+pub fn connect(path: &Path) -> nix::Result<OwnedFd> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // One that has stopped listening would keep us for ever.
     setsockopt(&socket, SendTimeout, &TimeVal::seconds(PATIENCE))?;
