@@ -13,6 +13,7 @@ mod host;
 mod info;
 mod launch;
 mod monitor;
+mod oci;
 mod reap;
 mod rootless;
 mod unpack;
@@ -22,14 +23,13 @@ use error::{Error, Result};
 /// Takes the arguments after the verb.
 type Verb = fn(&[OsString]) -> Result<ExitCode>;
 
-/// What can be asked for, and what answers.
-const VERBS: [(&str, Verb); 6] = [
+/// What the engine asks for, and what answers.
+const VERBS: [(&str, Verb); 5] = [
     ("monitor", monitor::run),
     ("unpack", unpack::run),
     ("host", host::run),
     ("reap", reap::run),
     ("info", info::run),
-    ("--version", version),
 ];
 
 fn main() -> ExitCode {
@@ -37,14 +37,9 @@ fn main() -> ExitCode {
     kapsel_sandbox::init::run_if_asked();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let verb = arguments.first().and_then(|verb| VERBS.iter().find(|(name, _)| verb == name));
-    let result = match verb {
-        Some((_, run)) => run(&arguments[1..]),
-        None => {
-            let names = VERBS.map(|(name, _)| name).join(", ");
-            Err(Error::new("USAGE", format!("kapsel-runtime is started by kapsel; it takes one of: {names}")))
-        }
-    };
-    result.unwrap_or_else(|error| {
+    // Everything else is the command line of an OCI runtime.
+    let Some((_, run)) = verb else { return oci::main(&arguments) };
+    run(&arguments[1..]).unwrap_or_else(|error| {
         let line = serde_json::to_string(&error).unwrap_or_default() + "\n";
         // Nobody may be listening.
         let _ = std::io::stderr().write_all(line.as_bytes());
@@ -53,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 /// Three lines as other OCI runtimes print them: some callers read the word after `version`.
-fn version(_arguments: &[OsString]) -> Result<ExitCode> {
+fn version() -> Result<ExitCode> {
     let commit = option_env!("KAPSEL_COMMIT").unwrap_or("unknown");
     let text =
         format!("kapsel-runtime version {}\ncommit: {commit}\nspec: 1.3.0\n", env!("CARGO_PKG_VERSION"));

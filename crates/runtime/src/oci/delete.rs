@@ -1,0 +1,46 @@
+//! `delete`: a container that has stopped, or any with `--force`.
+
+use std::process::ExitCode;
+
+use kapsel_sandbox::spec::Status;
+
+use super::arguments::{Arguments, Flag, switch};
+use super::container::{self, Container};
+use super::{Context, removal};
+use crate::error::{Error, Result};
+
+/// The flags.
+pub const FLAGS: &[Flag] = &[switch("force").short('f')];
+
+/// `delete [--force] ID`. With `--force` one that does not exist is no error.
+pub fn delete(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
+    let (id, force) = (arguments.id()?, arguments.has("force"));
+    let entry = match context.store.open(id) {
+        Err(error) if force && error.code == "CONTAINER_UNKNOWN" => return Ok(ExitCode::SUCCESS),
+        other => other?,
+    };
+    let record = match entry.read() {
+        // Damaged, or never written: what else there was has been removed by name, or never was.
+        Err(error) if force && error.code == "RECORD_DAMAGED" => None,
+        other => other?,
+    };
+    let Some(record) = record else {
+        removal::remove_empty(entry)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let container = Container { entry, record };
+    match container.status() {
+        // One that was never started is ended without being asked to be, as runc does.
+        Status::Stopped | Status::Created => {}
+        _ if force => {}
+        status => {
+            let message = format!(
+                "cannot delete container {id} that is not stopped: {}; stop it first, or use --force",
+                container::word(status)
+            );
+            return Err(Error::new("CONTAINER_RUNNING", message));
+        }
+    }
+    removal::remove(context, container)?;
+    Ok(ExitCode::SUCCESS)
+}

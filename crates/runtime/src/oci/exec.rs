@@ -1,0 +1,184 @@
+//! `exec`: a further program in a running container.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use kapsel_cgroups::Entry;
+use kapsel_sandbox::spec::{Capabilities, Process, Status, User};
+use kapsel_sandbox::{Join, Listener, Manner, join};
+
+use super::arguments::{Arguments, Flag, switch, usage, value, values};
+use super::container::{Container, not_running};
+use super::foreground::Foreground;
+use super::{Context, bundle, console, make, pid_file, seccomp, stdio};
+use crate::error::{Error, Result};
+
+/// The flags.
+pub const FLAGS: &[Flag] = &[
+    value("process").short('p'),
+    value("console-socket"),
+    value("pid-file"),
+    value("pidfd-socket"),
+    switch("detach").short('d'),
+    value("preserve-fds"),
+    switch("ignore-paused"),
+    values("cgroup"),
+    switch("no-subreaper"),
+    // Instead of --process, for people.
+    value("cwd"),
+    values("env").short('e'),
+    switch("tty").short('t'),
+    value("user").short('u'),
+    values("additional-gids").short('g'),
+    values("cap").short('c'),
+    value("apparmor"),
+    value("process-label"),
+    switch("no-new-privs"),
+];
+
+/// In the foreground: gives the program's own exit status.
+pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
+    let (id, words) = arguments.id_and_words()?;
+    let container = Container::open(&context.store, id)?;
+    match container.status() {
+        Status::Running => {}
+        Status::Created => {}
+        Status::Paused if arguments.has("ignore-paused") => {}
+        Status::Paused => {
+            return Err(Error::new(
+                "CONTAINER_PAUSED",
+                "cannot exec in a paused container (use --ignore-paused)",
+            ));
+        }
+        Status::Stopped | Status::Creating => {
+            return Err(Error::new("CONTAINER_NOT_RUNNING", "cannot exec a container that has stopped"));
+        }
+    }
+    let mut process = process(&container, arguments, words)?;
+    make::warn_of_capabilities(context, &mut process)?;
+    let preserve_fds = stdio::inherited(arguments, &mut process)?;
+    let detached = arguments.has("detach");
+    let foreground = (!detached).then(Foreground::prepare).transpose()?;
+    let own = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let filter = seccomp::program(&context.store, &container.record.config, &process)?;
+    let profile = container.record.config.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    let listener = profile.and_then(|profile| Listener::of(profile, container.state(Status::Running)));
+    let target = container.process().map_err(|_| not_running())?;
+    let entry = entry(&container, arguments)?;
+    let user = format!("{}:{}", process.user.uid, process.user.gid);
+    let mut launched = join(&Join {
+        target: target.as_fd(),
+        process: &process,
+        user: &user,
+        group_add: &[],
+        seccomp: filter.as_ref(),
+        listener: listener.as_ref(),
+        cgroup: entry.as_ref(),
+        stdio: stdio::of(&process, arguments, detached, &own)?,
+        manner: Manner { detached: true, preserve_fds, keep_keyring: false },
+    })?;
+    // Other commands need not wait until this program ends.
+    container.entry.unlock();
+    let told = launched.wait_exec().map_err(Error::from).and_then(|()| tell(arguments, &launched));
+    if let Err(error) = told {
+        launched.end();
+        return Err(error);
+    }
+    match foreground {
+        Some(foreground) => Ok(foreground.attend(&launched.pidfd, launched.console.take())?.into()),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Gives the caller what it asked for: the terminal, the process's descriptor, its id.
+fn tell(arguments: &Arguments, launched: &kapsel_sandbox::Launched) -> Result<()> {
+    if let (Some(path), Some(master)) = (stdio::path(arguments, "console-socket"), &launched.console) {
+        console::send(Path::new(path), master)?;
+    }
+    if let Some(path) = stdio::path(arguments, "pidfd-socket") {
+        console::send(Path::new(path), &launched.pidfd)?;
+    }
+    if let Some(path) = stdio::path(arguments, "pid-file") {
+        pid_file::write(Path::new(path), launched.pid)?;
+    }
+    Ok(())
+}
+
+/// The container's cgroup, or one below it (`--cgroup PATH`).
+fn entry(container: &Container, arguments: &Arguments) -> Result<Option<Entry>> {
+    let Some(cgroup) = container.cgroup()? else { return Ok(None) };
+    let below = arguments.texts("cgroup")?;
+    match &below[..] {
+        [] => Ok(Some(cgroup.entry()?)),
+        [path] if !path.contains(':') => {
+            let path = format!("{}/{}", cgroup.path(), path.trim_start_matches('/'));
+            Ok(Some(kapsel_cgroups::Cgroup::open(&path)?.entry()?))
+        }
+        _ => Err(usage("--cgroup takes one path below the container's cgroup, for every hierarchy")),
+    }
+}
+
+/// The document of `--process`, or the container's own process with what the flags change.
+fn process(container: &Container, arguments: &Arguments, words: &[OsString]) -> Result<Process> {
+    if let Some(path) = stdio::path(arguments, "process") {
+        if !words.is_empty() {
+            return Err(usage("--process names the program already"));
+        }
+        return bundle::read(Path::new(path));
+    }
+    let args: Option<Vec<String>> = words.iter().map(|word| word.to_str().map(str::to_owned)).collect();
+    let args = args.ok_or_else(|| usage("the program's arguments are not UTF-8"))?;
+    if args.is_empty() {
+        return Err(usage("what should be executed? give a program, or --process FILE"));
+    }
+    let mut process = container.record.config.process.clone().unwrap_or_default();
+    process.args = args;
+    // The terminal is the first program's business, and so is its size.
+    process.terminal = arguments.has("tty");
+    process.console_size = None;
+    if let Some(directory) = arguments.text("cwd")? {
+        process.cwd = PathBuf::from(directory);
+    }
+    process.env.extend(arguments.texts("env")?);
+    if let Some(user) = arguments.text("user")? {
+        process.user = numeric_user(user, process.user)?;
+    }
+    for gid in arguments.texts("additional-gids")? {
+        process.user.additional_gids.push(id(&gid)?);
+    }
+    for name in arguments.texts("cap")? {
+        add_capability(process.capabilities.get_or_insert_default(), name);
+    }
+    if let Some(profile) = arguments.text("apparmor")? {
+        process.apparmor_profile = Some(profile.to_owned());
+    }
+    if let Some(label) = arguments.text("process-label")? {
+        process.selinux_label = Some(label.to_owned());
+    }
+    process.no_new_privileges |= arguments.has("no-new-privs");
+    Ok(process)
+}
+
+/// `uid[:gid]`.
+fn numeric_user(text: &str, user: User) -> Result<User> {
+    let (uid, gid) = match text.split_once(':') {
+        Some((uid, gid)) => (id(uid)?, id(gid)?),
+        None => (id(text)?, user.gid),
+    };
+    Ok(User { uid, gid, ..user })
+}
+
+fn id(text: &str) -> Result<u32> {
+    text.parse().map_err(|_| usage(format!("{text:?} is no id: it must be a number")))
+}
+
+/// Never inheritable: what a program file adds to that could not be undone (CVE-2022-29162).
+fn add_capability(capabilities: &mut Capabilities, name: String) {
+    for set in [&mut capabilities.bounding, &mut capabilities.effective, &mut capabilities.permitted] {
+        if !set.contains(&name) {
+            set.push(name.clone());
+        }
+    }
+}

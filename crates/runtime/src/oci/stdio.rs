@@ -1,0 +1,58 @@
+//! The streams that a program gets: ours as they are, or a terminal of the container's.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+
+use kapsel_sandbox::Stdio;
+use kapsel_sandbox::spec::Process;
+
+use super::arguments::{Arguments, usage};
+use crate::error::Result;
+
+/// As the process asks for. `detached`: nobody of us stays to copy between a terminal and our own streams.
+pub fn of<'a>(
+    process: &Process,
+    arguments: &Arguments,
+    detached: bool,
+    own: &'a (std::io::Stdin, std::io::Stdout, std::io::Stderr),
+) -> Result<Stdio<'a>> {
+    let socket = arguments.value("console-socket").filter(|path| !path.is_empty()).is_some();
+    match (process.terminal, socket) {
+        (false, true) => Err(usage("--console-socket is given, but the process has no terminal")),
+        (true, true) if !detached => {
+            Err(usage("--console-socket is for create and --detach; in the foreground the terminal is ours"))
+        }
+        (true, false) if detached => {
+            Err(usage("the process has a terminal: --console-socket must say who gets it"))
+        }
+        (true, _) => {
+            let size = process.console_size.unwrap_or_default();
+            Ok(Stdio::Terminal { columns: size.width, rows: size.height })
+        }
+        (false, _) => Ok(Stdio::Fds { stdin: own.0.as_fd(), stdout: own.1.as_fd(), stderr: own.2.as_fd() }),
+    }
+}
+
+/// How many descriptors from 3 on the program inherits: those that are asked for, and those of systemd's socket
+/// activation (sd_listen_fds(3)), for which the environment is told.
+pub fn inherited(arguments: &Arguments, process: &mut Process) -> Result<u32> {
+    let asked: u32 = arguments.number("preserve-fds")?.unwrap_or(0);
+    let activated = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse::<u32>().ok()).unwrap_or(0);
+    if activated > 0 {
+        process.env.extend([format!("LISTEN_FDS={activated}"), "LISTEN_PID=1".to_owned()]);
+    }
+    let count = asked.saturating_add(activated);
+    for fd in 3..count.saturating_add(3) {
+        // SAFETY: fcntl only looks; a number that is no descriptor is an error.
+        let is_open = i32::try_from(fd).is_ok_and(|fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0);
+        if !is_open {
+            return Err(usage(format!("--preserve-fds {asked}: file descriptor {fd} is not open")));
+        }
+    }
+    Ok(count)
+}
+
+/// A path among the arguments.
+pub fn path<'a>(arguments: &'a Arguments, name: &str) -> Option<&'a OsStr> {
+    arguments.value(name).filter(|path| !path.is_empty())
+}
