@@ -163,6 +163,7 @@ impl<'a> Prepared<'a> {
             self.load_seccomp(channel)?;
         }
         if let Some(gate) = self.gate {
+            program.look()?;
             channel.hold(gate)?;
         }
         if let Some((start_hooks, state)) = &self.start_hooks {

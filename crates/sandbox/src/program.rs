@@ -60,6 +60,21 @@ impl Program {
         self.environment.extend(CString::new(format!("HOME={home}")));
     }
 
+    /// Whether the program seems to be there, for whoever has time to say so before it is to be executed. What cannot be
+    /// found out (under the program's own filter, perhaps) is left to execve.
+    pub(crate) fn look(&self) -> Result<(), Error> {
+        let mut refused = None;
+        for candidate in &self.candidates {
+            // SAFETY: a C string.
+            match Errno::result(unsafe { libc::access(candidate.as_ptr(), libc::X_OK) }) {
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(Errno::EACCES) => refused = Some(candidate),
+                Ok(_) | Err(_) => return Ok(()),
+            }
+        }
+        Err(self.not_found(refused))
+    }
+
     /// Becomes the program; returns only with why not.
     ///
     /// It is tried where it may be, not looked for first: nothing can change between the two (and one system call less).
@@ -75,6 +90,10 @@ impl Program {
                 errno => return self.failed(candidate, errno),
             }
         }
+        self.not_found(refused)
+    }
+
+    fn not_found(&self, refused: Option<&CString>) -> Error {
         match (refused, &self.candidates[..]) {
             (Some(candidate), _) => self.failed(candidate, Errno::EACCES),
             (None, [only]) if only == &self.words[0] => self.failed(only, Errno::ENOENT),

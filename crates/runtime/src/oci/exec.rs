@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use kapsel_cgroups::Entry;
 use kapsel_sandbox::spec::{Capabilities, Process, Status, User};
-use kapsel_sandbox::{Join, Listener, Manner, join};
+use kapsel_sandbox::{Join, Listener, Manner, join, seal};
 
 use super::arguments::{Arguments, Flag, switch, usage, value, values};
 use super::container::{Container, not_running};
@@ -40,6 +40,8 @@ pub const FLAGS: &[Flag] = &[
 
 /// In the foreground: gives the program's own exit status.
 pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
+    // A program of the container's may be `/proc/self/exe`, which is us (CVE-2019-5736).
+    seal()?;
     let (id, words) = arguments.id_and_words()?;
     let container = Container::open(&context.store, id)?;
     match container.status() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kapsel_cgroups::Cgroup;
 use kapsel_sandbox::spec::{Config, Process, Status};
-use kapsel_sandbox::{Gate, Launched, Listener, Manner, Plan, Rootfs, capabilities, hooks, launch};
+use kapsel_sandbox::{Gate, Launched, Listener, Manner, Plan, Rootfs, capabilities, hooks, launch, seal};
 
 use super::arguments::{Arguments, Flag, switch, value};
 use super::bundle::Bundle;
@@ -47,6 +47,8 @@ pub struct Made {
 
 /// Makes it. Of one that fails nothing is left.
 pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made> {
+    // A program of the container's may be `/proc/self/exe`, which is us (CVE-2019-5736).
+    seal()?;
     let id = arguments.id()?;
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
     let Bundle { directory, mut config, root } = Bundle::load(directory)?;

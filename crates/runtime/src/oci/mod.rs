@@ -232,17 +232,10 @@ fn open_log(global: &Arguments) -> Result<Log> {
 
 /// Where containers are kept: as asked, in the user's own run directory, or in root's.
 fn root(global: &Arguments) -> Result<PathBuf> {
-    let root =
-        match (global.value("root").filter(|root| !root.is_empty()), std::env::var_os("XDG_RUNTIME_DIR")) {
-            (Some(root), _) => PathBuf::from(root),
-            // SAFETY: no arguments, cannot fail.
-            (None, Some(directory))
-                if unsafe { libc::geteuid() } != 0 || rootless::is_in_user_namespace() =>
-            {
-                PathBuf::from(directory).join("kapsel-runtime")
-            }
-            (None, _) => PathBuf::from("/run/kapsel-runtime"),
-        };
+    let asked = global.value("root").filter(|root| !root.is_empty()).map(PathBuf::from);
+    let is_root = nix::unistd::geteuid().is_root() && !rootless::is_in_user_namespace();
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !is_root).map(PathBuf::from);
+    let root = asked.unwrap_or_else(|| own.unwrap_or_else(|| PathBuf::from("/run")).join("kapsel-runtime"));
     std::path::absolute(&root).map_err(|error| usage(format!("--root {}: {error}", root.display())))
 }
 
