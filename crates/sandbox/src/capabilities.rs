@@ -129,6 +129,13 @@ impl Sets {
     }
 }
 
+/// Their names, sorted.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = (0..NAMES.len()).map(name).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Takes out what cannot be granted, as config.md ("Linux Process", capabilities) wants of a runtime, and gives the names
 /// to warn of: those that are unknown, and those that the caller itself does not have. What is ambient must be permitted
 /// and inheritable as well; without a warning, because every bundle of `runc spec` has it otherwise.

@@ -45,6 +45,7 @@ pub use gate::Gate;
 pub use join::join;
 pub use launch::launch;
 pub use launched::Launched;
+pub use mounts::mount_options;
 pub use notify::{Listener, connect};
 pub use plan::{Container, Join, Manner, Plan, Rootfs, Stdio};
 pub use seal::seal;

@@ -8,7 +8,9 @@ mod console;
 mod container;
 mod create;
 mod delete;
+mod events;
 mod exec;
+mod features;
 mod foreground;
 mod identity;
 mod kill;
@@ -21,10 +23,12 @@ mod ps;
 mod removal;
 mod run;
 mod seccomp;
+mod spec;
 mod start;
 mod state;
 mod stdio;
 mod store;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -163,6 +167,42 @@ const VERBS: &[Verb] = &[
         most: 1,
         failure: 1,
         run: ps::ps,
+    },
+    Verb {
+        name: "events",
+        does: "print what a container uses, and when it ran out of memory",
+        words: "ID",
+        flags: events::FLAGS,
+        most: usize::MAX,
+        failure: 1,
+        run: events::events,
+    },
+    Verb {
+        name: "update",
+        does: "change the limits of a container",
+        words: "ID",
+        flags: update::FLAGS,
+        most: usize::MAX,
+        failure: 1,
+        run: update::update,
+    },
+    Verb {
+        name: "features",
+        does: "print what this runtime can do",
+        words: "",
+        flags: &[],
+        most: usize::MAX,
+        failure: 1,
+        run: features::features,
+    },
+    Verb {
+        name: "spec",
+        does: "write a config.json to begin with",
+        words: "",
+        flags: spec::FLAGS,
+        most: usize::MAX,
+        failure: 1,
+        run: spec::spec,
     },
 ];
 

@@ -20,6 +20,7 @@ use nix::{errno::Errno, sys::statfs::PROC_SUPER_MAGIC};
 
 pub(crate) use build::{Builder, clean};
 pub(crate) use options::Options;
+pub use options::mount_options;
 
 use crate::{
     Error,

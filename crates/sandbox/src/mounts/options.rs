@@ -29,6 +29,64 @@ pub(crate) struct Options {
     pub data: Vec<String>,
 }
 
+/// Every word that is not a file system's own, sorted; each is tried by the test below.
+pub fn mount_options() -> Vec<String> {
+    const ATTRIBUTES: [&str; 17] = [
+        "ro",
+        "rw",
+        "nosuid",
+        "suid",
+        "nodev",
+        "dev",
+        "noexec",
+        "exec",
+        "nodiratime",
+        "diratime",
+        "nosymfollow",
+        "symfollow",
+        "noatime",
+        "atime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+    ];
+    const OTHERS: [&str; 28] = [
+        "nostrictatime",
+        "defaults",
+        "bind",
+        "rbind",
+        "private",
+        "rprivate",
+        "shared",
+        "rshared",
+        "slave",
+        "rslave",
+        "unbindable",
+        "runbindable",
+        "remount",
+        "tmpcopyup",
+        "idmap",
+        "ridmap",
+        "sync",
+        "async",
+        "dirsync",
+        "lazytime",
+        "nolazytime",
+        "mand",
+        "nomand",
+        "silent",
+        "loud",
+        "iversion",
+        "noiversion",
+        "rnostrictatime",
+    ];
+    let recursive = ATTRIBUTES.iter().map(|word| format!("r{word}"));
+    let plain = ATTRIBUTES.iter().chain(&OTHERS).map(|word| (*word).to_owned());
+    let mut words: Vec<String> = plain.chain(recursive).collect();
+    words.sort_unstable();
+    words
+}
+
 /// Whether mounts below are meant too.
 pub(crate) type Recursive = bool;
 
@@ -148,6 +206,13 @@ fn apply(attributes: &mut Attributes, effect: Effect, clear: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_word_that_is_told_is_known() {
+        for word in mount_options() {
+            assert!(Options::parse([word.as_str()]).data.is_empty(), "{word}");
+        }
+    }
 
     #[test]
     fn a_later_word_wins() {
