@@ -21,7 +21,7 @@ use crate::{
     Error, Rootfs,
     error::{At, Stage},
     mounts::Options,
-    resolve::{Root, descriptor_path},
+    resolve::{Kind, Root, descriptor_path, kind_of},
     spec::IdMapping,
     sys::mount::{Attributes, Context, attach, clone_tree, map_ids, set_attributes},
     userns::{Maps, holder},
@@ -80,6 +80,9 @@ fn c_path(path: &Path) -> Result<CString, Error> {
 fn directory(path: &Path, propagation: Option<&str>) -> Result<OwnedFd, Error> {
     let what = || format!("cannot use {} as the root", path.display());
     let tree = clone_tree(None, &c_path(path)?, true).at(Stage::Root, what)?;
+    if kind_of(&tree) != Ok(Kind::Directory) {
+        return Err(Error::system(Stage::Root, Errno::ENOTDIR, what()));
+    }
     // A copy of a shared mount is its peer: what the container mounts would appear on the host.
     let propagation = match propagation.unwrap_or_default().trim_start_matches('r') {
         "shared" => return Ok(tree),

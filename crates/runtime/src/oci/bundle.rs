@@ -38,6 +38,7 @@ impl Bundle {
         })?;
         let mut config: Config = read(&directory.join(CONFIG))?;
         check_version(&config.oci_version)?;
+        check_cgroups_path(&config)?;
         config.mounts.iter_mut().for_each(|mount| find_source(mount, &directory));
         let root = match &config.root {
             Some(root) if !root.path.as_os_str().is_empty() => directory.join(&root.path),
@@ -45,6 +46,16 @@ impl Bundle {
         };
         Ok(Self { directory, config, root })
     }
+}
+
+/// Before there is a record that names it: what cannot be opened can never be removed either.
+fn check_cgroups_path(config: &Config) -> Result<()> {
+    let path = config.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref()).unwrap_or_default();
+    let walks = path.split('/').any(|name| name == "." || name == "..");
+    if walks || path.contains(['\0', '\n']) {
+        return Err(invalid(format!("linux.cgroupsPath {path:?} must be a path without . and ..")));
+    }
+    Ok(())
 }
 
 /// The source of a bind mount is an absolute path, or relative to the bundle (config.md, "Mounts").

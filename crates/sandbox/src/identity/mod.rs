@@ -119,7 +119,9 @@ fn resolve(
         (Some(Account { name, .. }), None) => groups_of(group, name)?,
         _ => Vec::new(),
     };
-    groups.extend(gids);
+    for gid in gids {
+        groups.push(in_range(*gid)?);
+    }
     for name in group_add {
         groups.push(group_id(group, name)?);
     }
@@ -139,15 +141,21 @@ fn group_id(group: &str, name: &str) -> Result<u32, Error> {
     })
 }
 
-/// A number as an id; none for a name. Docker's range: the upper half is used for "no id" in too many places.
+/// Docker's range: the upper half is used for "no id" in too many places.
+fn in_range(id: u32) -> Result<u32, Error> {
+    if id <= i32::MAX as u32 { Ok(id) } else { Err(out_of_range(id)) }
+}
+
+fn out_of_range(id: impl std::fmt::Display) -> Error {
+    missing(format!("uids and gids must be in range 0-{}: {id}", i32::MAX))
+}
+
+/// A number as an id; none for a name.
 fn parse_id(word: &str) -> Result<Option<u32>, Error> {
     if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
-    match word.parse::<u32>() {
-        Ok(id) if id <= i32::MAX as u32 => Ok(Some(id)),
-        _ => Err(missing(format!("uids and gids must be in range 0-{}: {word}", i32::MAX))),
-    }
+    word.parse().map_err(|_| out_of_range(word)).and_then(in_range).map(Some)
 }
 
 fn missing(message: String) -> Error {

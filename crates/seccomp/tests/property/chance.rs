@@ -139,7 +139,7 @@ pub fn mutate(chance: &mut Chance, text: &mut Vec<u8>, words: &[&str]) {
         "{\"a\":[",
         "[[[[[[[[",
     ];
-    for _ in 0..=chance.below(6) {
+    for _ in 0..=chance.below(4) {
         let (from, to) = (chance.below(text.len() + 1), chance.below(text.len() + 1));
         let (from, to) = (from.min(to), from.max(to).min(from.min(to) + 4096));
         match chance.below(8) {
@@ -162,7 +162,7 @@ pub fn mutate(chance: &mut Chance, text: &mut Vec<u8>, words: &[&str]) {
 
 /// Changes a document in a few places, so that it stays one.
 pub fn change(chance: &mut Chance, document: &mut Value, words: &[&str]) {
-    for _ in 0..=chance.below(5) {
+    for _ in 0..=chance.below(3) {
         let steps = chance.below(12);
         let place = descend(chance, document, steps);
         match (place, chance.below(4)) {
