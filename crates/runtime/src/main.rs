@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 mod clock;
+mod criu;
 mod document;
 mod error;
 mod host;

@@ -8,6 +8,7 @@ mod channel;
 mod copy_up;
 mod devices;
 mod error;
+mod furnish;
 mod gate;
 pub mod hooks;
 mod identity;
@@ -41,6 +42,7 @@ pub mod userns;
 mod workdir;
 
 pub use error::{Error, Stage};
+pub use furnish::furnish;
 pub use gate::Gate;
 pub use join::join;
 pub use launch::launch;

@@ -4,6 +4,7 @@
 mod arguments;
 mod bundle;
 mod cgroup;
+mod checkpoint;
 mod console;
 mod container;
 mod create;
@@ -21,6 +22,7 @@ mod pause;
 mod pid_file;
 mod ps;
 mod removal;
+mod restore;
 mod run;
 mod seccomp;
 mod spec;
@@ -185,6 +187,24 @@ const VERBS: &[Verb] = &[
         most: usize::MAX,
         failure: 1,
         run: update::update,
+    },
+    Verb {
+        name: "checkpoint",
+        does: "write a container's processes to a directory, for restore",
+        words: "ID",
+        flags: checkpoint::FLAGS,
+        most: usize::MAX,
+        failure: 1,
+        run: checkpoint::checkpoint,
+    },
+    Verb {
+        name: "restore",
+        does: "make a container of what checkpoint has written",
+        words: "ID",
+        flags: restore::FLAGS,
+        most: usize::MAX,
+        failure: 1,
+        run: restore::restore,
     },
     Verb {
         name: "features",

@@ -88,6 +88,14 @@ pub struct Mount {
     pub gid_mappings: Vec<IdMapping>,
 }
 
+impl Mount {
+    /// Whether it shows a directory or file of the host.
+    pub fn is_bind(&self) -> bool {
+        matches!(self.kind.as_deref(), None | Some("bind" | "none"))
+            || self.options.iter().any(|option| option == "bind" || option == "rbind")
+    }
+}
+
 /// `hooks`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
