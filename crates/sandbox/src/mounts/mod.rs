@@ -77,15 +77,18 @@ impl Filesystem {
         Self { attributes: self.attributes & !attributes, ..self }
     }
 
-    fn create(&self) -> nix::Result<OwnedFd> {
+    /// Makes it. `complaint`: what the file system itself has to say of a failure, in brackets.
+    fn create(&self, complaint: &mut String) -> nix::Result<OwnedFd> {
         let context = Context::open(&self.kind)?;
-        for (key, value) in &self.settings {
-            match value {
-                Some(value) => context.set(key, value)?,
-                None => context.flag(key)?,
-            }
+        let set = |(key, value): &(CString, Option<CString>)| match value {
+            Some(value) => context.set(key, value),
+            None => context.flag(key),
+        };
+        let made = self.settings.iter().try_for_each(set).and_then(|()| context.mount(self.attributes));
+        if made.is_err() {
+            *complaint = context.complaint().map_or_else(String::new, |words| format!(" ({words})"));
         }
-        context.mount(self.attributes)
+        made
     }
 
     /// A user namespace may only mount the /proc, /sys and message queues of a PID, network and IPC namespace that belongs
@@ -125,14 +128,17 @@ impl Operation {
             What::Tree(_) | What::Remount { .. } | What::Nothing => {}
             What::Cgroups(cgroups) => cgroups.create()?,
             What::Filesystem(filesystem) => {
-                let made = match filesystem.create() {
-                    Err(Errno::EINVAL) if filesystem.forget_group() => filesystem.create().map(What::Tree),
+                let mut complaint = String::new();
+                let made = match filesystem.create(&mut complaint) {
+                    Err(Errno::EINVAL) if filesystem.forget_group() => {
+                        filesystem.create(&mut complaint).map(What::Tree)
+                    }
                     Err(Errno::EPERM) => filesystem.borrow_from_host(),
                     other => other.map(What::Tree),
                 };
                 self.what = made.at(Stage::Mount, || {
                     let kind = filesystem.kind.to_string_lossy();
-                    format!("cannot mount a {kind} on {}", self.destination.display())
+                    format!("cannot mount a {kind} on {}{complaint}", self.destination.display())
                 })?;
             }
         }

@@ -102,11 +102,21 @@ impl Context {
     }
 
     /// The mount, with these `MOUNT_ATTR_*`, not attached anywhere.
-    pub(crate) fn mount(self, attributes: u64) -> nix::Result<OwnedFd> {
+    pub(crate) fn mount(&self, attributes: u64) -> nix::Result<OwnedFd> {
         self.config(libc::FSCONFIG_CMD_CREATE, ptr::null(), ptr::null())?;
         let fd = self.0.as_raw_fd();
         // SAFETY: no pointers are passed.
         check(unsafe { libc::syscall(libc::SYS_fsmount, fd, libc::FSMOUNT_CLOEXEC, attributes) }).map(owned)
+    }
+
+    /// What the file system says of the last failure, in one line.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let mut buffer = [0; 256];
+        // "e tmpfs: Unknown parameter 'nosiud'"
+        let length = nix::unistd::read(&self.0, &mut buffer).ok()?;
+        let text = String::from_utf8_lossy(&buffer[..length]);
+        let words = text.trim_end().strip_prefix("e ")?;
+        Some(words.replace(|c: char| c.is_control(), " "))
     }
 
     fn config(&self, command: u32, key: *const libc::c_char, value: *const libc::c_char) -> nix::Result<()> {
