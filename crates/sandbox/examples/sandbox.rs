@@ -173,6 +173,7 @@ fn container(plan: &Plan, document: &Document) -> Result<u8, Error> {
             let mut process = join(&Join {
                 target: first.pidfd.as_fd(),
                 process: &exec.process,
+                linux: document.config.linux.as_ref(),
                 user: &exec.user,
                 group_add: &[],
                 seccomp: plan.seccomp,

@@ -32,7 +32,7 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
     trace.mark("sandbox: join");
     let identity = (join.user, join.group_add);
     notify::check(join.seccomp, join.listener)?;
-    let program = Prepared::new(join.process, None, identity, join.seccomp, join.stdio, join.manner)?;
+    let program = Prepared::new(join.process, join.linux, identity, join.seccomp, join.stdio, join.manner)?;
     let (parent, child) = channel::pair()?;
     // The way back from the container's PID namespace needs a right over the caller's, which belongs to the user
     // namespace around ours: an intermediate process goes there instead.

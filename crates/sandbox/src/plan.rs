@@ -104,6 +104,8 @@ pub struct Join<'a> {
     pub target: BorrowedFd<'a>,
     /// The program.
     pub process: &'a spec::Process,
+    /// The container's, whose personality and memory policy are every process's.
+    pub linux: Option<&'a spec::Linux>,
     /// As [`Plan::user`].
     pub user: &'a str,
     /// As [`Plan::group_add`].

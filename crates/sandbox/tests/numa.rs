@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Sandbox;
+use common::{Sandbox, process};
 use serde_json::{Value, json};
 
 fn with(policy: Value) -> Sandbox {
@@ -30,4 +30,16 @@ fn a_policy_that_the_kernel_refuses_is_an_error() {
         let refusal = with(policy).refusal();
         assert!(refusal.starts_with("LIMIT_FAILED") && refusal.contains(words), "{refusal}");
     }
+}
+
+#[test]
+fn what_joins_a_container_has_its_policy_and_personality() {
+    let out = with(json!({"mode": "MPOL_BIND", "nodes": "0"}))
+        .config(|config| config["linux"]["personality"] = json!({"domain": "LINUX32"}))
+        .with(|document| {
+            document["config"]["process"]["args"] = json!(["sleep", "30"]);
+            document["exec"] = json!([{"process": process("uname -m; head -n1 /proc/self/numa_maps")}]);
+        })
+        .output();
+    assert!(!out.starts_with(std::env::consts::ARCH) && out.contains(" bind:0 "), "{out}");
 }

@@ -189,6 +189,7 @@ impl Monitor {
         let launched = join(&Join {
             target: container.pidfd(),
             process: &exec.process,
+            linux: None,
             user: &exec.user,
             group_add: &exec.group_add,
             seccomp: self.seccomp.as_ref(),

@@ -73,6 +73,7 @@ pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let mut launched = join(&Join {
         target: target.as_fd(),
         process: &process,
+        linux: container.record.config.linux.as_ref(),
         user: &user,
         group_add: &[],
         seccomp: filter.as_ref(),

@@ -31,7 +31,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Reads the document; `linux` is that of a first process, and others have none.
+    /// Reads the document.
     pub(crate) fn read(process: &Process, linux: Option<&Linux>) -> Result<Self, Error> {
         if let Some(score) = process.oom_score_adj.filter(|score| !(-1000..=1000).contains(score)) {
             return Err(Error::config(format!("process.oomScoreAdj {score} is not between -1000 and 1000")));
