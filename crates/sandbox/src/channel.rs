@@ -81,11 +81,6 @@ impl Parent {
         self.say(b"G", None)
     }
 
-    /// Lets the child go on with its own id as its parent sees it.
-    pub(crate) fn identify(&self, pid: i32) -> Result<(), Error> {
-        self.say(&pid.to_ne_bytes(), None)
-    }
-
     /// Lets the child go on with a descriptor.
     pub(crate) fn hand_over(&self, fd: &OwnedFd) -> Result<(), Error> {
         self.say(b"G", Some(fd.as_raw_fd()))
@@ -150,13 +145,6 @@ impl Child {
         self.hear(&mut [0u8; 1]).map(drop)
     }
 
-    /// Waits until the parent says "go on" and which process this is.
-    pub(crate) fn wait_id(&self) -> Result<i32, Error> {
-        let mut bytes = [0u8; 4];
-        self.hear(&mut bytes)?;
-        Ok(i32::from_ne_bytes(bytes))
-    }
-
     fn hear(&self, bytes: &mut [u8]) -> Result<usize, Error> {
         loop {
             match nix::unistd::read(&self.socket, bytes) {
@@ -198,10 +186,10 @@ impl Child {
         self.send(LISTENER, listener)
     }
 
-    /// Says that everything is mounted, and waits for its own id.
-    pub(crate) fn mounted(&self) -> Result<i32, Error> {
+    /// Says that everything is mounted, and waits.
+    pub(crate) fn mounted(&self) -> Result<(), Error> {
         self.say(&[MOUNTED])?;
-        self.wait_id()
+        self.wait()
     }
 
     /// Says that everything is ready, and waits at the gate.

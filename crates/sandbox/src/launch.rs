@@ -139,10 +139,10 @@ impl<'a> Container<'a> {
             self.trace.mark("sandbox: root made");
             if self.hooks.any_in_creation() {
                 launched.wait_mounted()?;
-                let state = self.state(launched.pid, Status::Creating);
+                let state = self.state(launched.pid);
                 hooks::run("prestart", &self.hooks.prestart, &state)?;
                 hooks::run("createRuntime", &self.hooks.create_runtime, &state)?;
-                launched.identify()?;
+                launched.release()?;
             }
             if matches!(self.plan.stdio, Stdio::Terminal { .. }) {
                 launched.wait_console()?;
@@ -243,19 +243,22 @@ impl<'a> Container<'a> {
 
     /// The last moment at which the host's root is seen: here the parent runs its hooks, and then we ours.
     fn call_hooks(&mut self, channel: &Child) -> Result<(), Error> {
-        let pid = channel.mounted()?;
-        hooks::run("createContainer", &self.hooks.create_container, &self.state(pid, Status::Creating))?;
-        self.program.start_hooks = Some((&self.hooks.start_container, self.state(pid, Status::Created)));
+        channel.mounted()?;
+        // As the container sees it.
+        let state = self.state(nix::unistd::getpid().as_raw());
+        hooks::run("createContainer", &self.hooks.create_container, &state)?;
+        self.program.start_hooks = Some((&self.hooks.start_container, state));
         self.trace.mark("sandbox: hooks run");
         Ok(())
     }
 
-    /// What hooks read.
-    fn state(&self, pid: i32, status: Status) -> State {
+    /// What hooks read. They come after the second step of the container's life, which is why it is "created" to them
+    /// (runtime.md, "Lifecycle").
+    fn state(&self, pid: i32) -> State {
         let (id, bundle) =
             self.plan.container.map(|own| (own.id.clone(), own.bundle.clone())).unwrap_or_default();
         let annotations = self.plan.config.annotations.clone();
-        State { oci_version: spec::VERSION.to_owned(), id, status, pid, bundle, annotations }
+        State { oci_version: spec::VERSION.to_owned(), id, status: Status::Created, pid, bundle, annotations }
     }
 
     /// Where the host has the root.
@@ -324,9 +327,5 @@ fn check_hooks(plan: &Plan, hooks: &Hooks) -> Result<(), Error> {
 
 /// A /dev that is the host's or a volume has its own nodes.
 fn binds_dev(config: &Config) -> bool {
-    let is_bind = |mount: &spec::Mount| {
-        matches!(mount.kind.as_deref(), None | Some("bind" | "none"))
-            || mount.options.iter().any(|option| option == "bind" || option == "rbind")
-    };
-    config.mounts.iter().any(|mount| clean(&mount.destination) == Path::new("/dev") && is_bind(mount))
+    config.mounts.iter().any(|mount| clean(&mount.destination) == Path::new("/dev") && mount.is_bind())
 }

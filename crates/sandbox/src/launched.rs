@@ -58,11 +58,6 @@ impl Launched {
         self.channel.go_on()
     }
 
-    /// Lets it go on with its own id.
-    pub(crate) fn identify(&self) -> Result<(), Error> {
-        self.channel.identify(self.pid)
-    }
-
     /// Hands the root's detached mount to the process.
     pub(crate) fn hand_over(&self, root: &OwnedFd) -> Result<(), Error> {
         self.channel.hand_over(root)

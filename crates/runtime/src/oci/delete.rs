@@ -30,8 +30,7 @@ pub fn delete(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     };
     let container = Container { entry, record };
     match container.status() {
-        // One that was never started is ended without being asked to be, as runc does.
-        Status::Stopped | Status::Created => {}
+        Status::Stopped => {}
         _ if force => {}
         status => {
             let message = format!(

@@ -52,12 +52,11 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
     let id = arguments.id()?;
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
     let Bundle { directory, mut config, root } = Bundle::load(directory)?;
-    let process = config.process.as_mut().ok_or_else(|| {
-        Error::new(
-            "CONFIG_INVALID",
-            "config.json has no process: there is nothing that the container could run",
-        )
-    })?;
+    let has_process = config.process.is_some();
+    if !has_process && !mode.gate {
+        return Err(Error::new("CONFIG_INVALID", "config.json has no process: there is nothing to run"));
+    }
+    let process = config.process.get_or_insert_with(placeholder);
     let preserve_fds = stdio::inherited(arguments, process)?;
     warn_of_capabilities(context, process)?;
     let entry = context.store.create(id)?;
@@ -68,6 +67,7 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
         rootfs: root,
         created: Timestamp::now().to_string(),
         cgroups_path: Some(cgroup::path(&config, id)),
+        has_process,
         config,
     };
     let mut making = Making { context, arguments, mode, preserve_fds, entry, record, launched: None };
@@ -87,6 +87,11 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
             Err(error)
         }
     }
+}
+
+/// The process of a container that has none: such a one can be created, and never started (config.md, "Process").
+fn placeholder() -> Process {
+    Process { args: vec!["/".to_owned()], cwd: PathBuf::from("/"), ..Process::default() }
 }
 
 /// What cannot be granted is told, and is no error (config.md, "Linux Process").

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use kapsel_sandbox::spec::Status;
-use kapsel_sandbox::{Gate, hooks};
+use kapsel_sandbox::{Gate, Stage, hooks};
 
-use super::Context;
 use super::arguments::Arguments;
 use super::container::Container;
+use super::{Context, removal};
 use crate::error::{Error, Result};
 
 /// Returns when the program runs, or with why it does not.
@@ -20,8 +20,24 @@ pub fn start(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         }
         _ => return Err(Error::new("CONTAINER_RUNNING", "cannot start an already running container")),
     }
-    Gate::open(&container.entry.directory)?;
-    let poststart = container.record.config.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
-    hooks::run("poststart", poststart, &container.state(Status::Running))?;
+    if !container.record.has_process {
+        removal::kill(&container.process()?, libc::SIGKILL)?;
+        return Err(Error::new(
+            "CONFIG_INVALID",
+            "cannot start a container whose config.json has no process",
+        ));
+    }
+    if let Err(error) = Gate::open(&container.entry.directory).and_then(|()| poststart(&container)) {
+        if error.stage == Stage::Hook {
+            // The specification wants it destroyed (runtime.md, "Lifecycle", steps 7 and 9).
+            removal::remove(context, container)?;
+        }
+        return Err(error.into());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn poststart(container: &Container) -> std::result::Result<(), kapsel_sandbox::Error> {
+    let poststart = container.record.config.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
+    hooks::run("poststart", poststart, &container.state(Status::Running))
 }

@@ -32,6 +32,8 @@ pub struct Record {
     pub created: String,
     /// Its cgroup, absolute below each hierarchy's root; none where it has none.
     pub cgroups_path: Option<String>,
+    /// Whether the document had a process: without one the container cannot be started.
+    pub has_process: bool,
     /// The document as it was then: later changes of the bundle are none of the container's.
     pub config: Config,
 }

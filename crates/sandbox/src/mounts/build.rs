@@ -149,8 +149,9 @@ fn check(mount: &Mount, kind: &str, options: &Options) -> Result<(), Error> {
     let place = mount.destination.display();
     let refuse = |why: String| Err(Error::config(format!("mounts: {place}: {why}")));
     let is_cgroup = matches!(kind, "cgroup" | "cgroup2");
-    if let (Some(word), true) = (options.data.first(), options.bind.is_some() || options.remount || is_cgroup)
-    {
+    // What a file system is told with a value a bind mount has always passed over, and bundles have it.
+    let word = options.data.iter().find(|word| !word.contains('='));
+    if let (Some(word), true) = (word, options.bind.is_some() || options.remount || is_cgroup) {
         return refuse(format!("unknown option {word:?}"));
     }
     if options.copy_up && kind != "tmpfs" {
