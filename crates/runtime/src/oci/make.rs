@@ -49,6 +49,7 @@ pub struct Made {
 pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made> {
     // A program of the container's may be `/proc/self/exe`, which is us (CVE-2019-5736).
     seal()?;
+    context.trace.mark("oci: sealed");
     let id = arguments.id()?;
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
     let Bundle { directory, mut config, root } = Bundle::load(directory)?;
@@ -117,7 +118,9 @@ impl Making<'_> {
     fn all(&mut self) -> Result<Launched> {
         // First of all: whoever finds it later must know where the rest may be.
         self.entry.write(&self.record)?;
+        self.context.trace.mark("oci: bundle read, container recorded");
         let cgroup = cgroup::make(self.context, &self.record.config, self.cgroups_path())?;
+        self.context.trace.mark("oci: cgroup made");
         if cgroup.is_none() {
             self.record.cgroups_path = None;
         }
@@ -126,6 +129,7 @@ impl Making<'_> {
         let launched = self.launched.insert(launched);
         self.record.process = Some(identity?);
         self.entry.write(&self.record)?;
+        self.context.trace.mark("oci: process recorded");
         if let (Some(path), Some(master)) = (stdio::path(self.arguments, "console-socket"), &launched.console)
         {
             console::send(Path::new(path), master)?;
@@ -138,6 +142,7 @@ impl Making<'_> {
         }
         if !self.mode.gate {
             launched.wait_exec()?;
+            self.context.trace.mark("oci: program executed");
             let state = container::state(&self.record, Status::Running);
             let poststart = self.record.config.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
             hooks::run("poststart", poststart, &state)?;

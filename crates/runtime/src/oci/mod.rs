@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Flag, switch, usage, value};
+use kapsel_sandbox::Trace;
 use log::Log;
 use store::Store;
 
@@ -49,6 +50,8 @@ pub struct Context {
     pub store: Store,
     /// Where to complain.
     pub log: Log,
+    /// Where the time goes.
+    pub trace: Trace,
     /// Whether we are root of a user namespace only.
     pub rootless: bool,
     /// Whether cgroups are systemd's to make.
@@ -243,6 +246,8 @@ const HELP: Flag = switch("help").short('h');
 
 /// Reads the command line and does what it asks for.
 pub fn main(arguments: &[OsString]) -> ExitCode {
+    let trace = Trace::from_environment();
+    trace.mark("oci: main");
     let global = match Arguments::parse(&[GLOBAL], 1, arguments) {
         Ok(global) => global,
         Err(error) => return complain(&Log::default(), &error.message, 1),
@@ -261,6 +266,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             return print(help_of(verb).as_bytes());
         }
         let context = Context {
+            trace,
             store: Store::new(root(&global)?),
             rootless: rootless::enter()?,
             systemd: global.has("systemd-cgroup"),

@@ -33,6 +33,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     // Others may look at it, join it and end it meanwhile.
     container.entry.unlock();
     let status = foreground.attend(&launched.pidfd, launched.console.take())?;
+    context.trace.mark("oci: program ended");
     if !arguments.has("keep") {
         match Container::open(&context.store, &id) {
             Ok(container) => removal::remove(context, container)?,
@@ -41,5 +42,6 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
             Err(error) => return Err(error),
         }
     }
+    context.trace.mark("oci: container removed");
     Ok(status.into())
 }
