@@ -6,6 +6,7 @@ use kapsel_sandbox::{Rootfs, spec};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::criu::Terms;
 use crate::error::{Error, Result};
 use crate::monitor::LogOptions;
 
@@ -46,6 +47,8 @@ pub struct Launch {
     /// The time-out of a stop that names none, in seconds.
     #[serde(default = "ten")]
     pub stop_timeout: u32,
+    /// A checkpoint to begin with, instead of the program.
+    pub restore: Option<Terms>,
     /// Trees to remove when the container has ended.
     #[serde(default)]
     pub remove_on_exit: Vec<PathBuf>,

@@ -21,8 +21,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use kapsel_sandbox::spec::Config;
+use serde::Deserialize;
 
-pub use dump::Dump;
+pub use dump::{Dump, Dumping};
 pub use restore::{Event, Restore};
 pub use rpc::CgroupMode;
 
@@ -30,7 +31,8 @@ use self::rpc::Options;
 use crate::error::{Error, Result};
 
 /// What a dump and a restore are to agree on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Terms {
     /// Where the images are.
     pub images: PathBuf,
@@ -47,6 +49,7 @@ pub struct Terms {
     /// `CLONE_NEW*` of namespaces whose content is left out.
     pub empty_ns: u32,
     /// What becomes of cgroups; absent: [`CgroupMode::Soft`], as CRIU has it.
+    #[serde(skip)]
     pub manage_cgroups: Option<CgroupMode>,
     /// Memory is fetched when it is used.
     pub lazy_pages: bool,

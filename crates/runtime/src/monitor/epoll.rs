@@ -16,6 +16,8 @@ pub enum Token {
     Listener,
     /// A signal to the monitor itself.
     Signals,
+    /// CRIU says how a checkpoint goes.
+    Checkpoint,
     /// A process has ended.
     Exit(u32),
     /// A process being started says how that went.
@@ -44,6 +46,7 @@ impl Token {
             Self::Connection(id) => (6, id, 0),
             Self::Source(id) => (7, id, 0),
             Self::Sink(id, part) => (8, id, part),
+            Self::Checkpoint => (9, 0, 0),
         };
         u64::from(id) << 16 | u64::from(part) << 8 | kind
     }
@@ -59,7 +62,8 @@ impl Token {
             5 => Self::Input(id),
             6 => Self::Connection(id),
             7 => Self::Source(id),
-            _ => Self::Sink(id, part),
+            8 => Self::Sink(id, part),
+            _ => Self::Checkpoint,
         }
     }
 }

@@ -6,8 +6,10 @@
 //! - [`start`](self::start): from a Launch to a running container
 //! - [`streams`](self::streams): bytes
 //! - [`requests`](self::requests): what clients ask for
+//! - [`checkpoint`](self::checkpoint): CRIU
 //! - [`finish`](self::finish): from the container's end to the monitor's own
 
+mod checkpoint;
 mod client;
 mod connection;
 mod control;
@@ -35,6 +37,7 @@ use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
 
+use self::checkpoint::Checkpoint;
 use self::client::Client;
 use self::control::Control;
 use self::epoll::{Epoll, Token, Watched};
@@ -80,6 +83,7 @@ struct Monitor {
     next_id: u32,
     started_at: Option<Timestamp>,
     paused: bool,
+    checkpoint: Option<Checkpoint>,
     /// Columns and rows that a client asked for before there was a terminal.
     size: Option<(u16, u16)>,
     /// When to give back what only the start needed.
@@ -148,6 +152,7 @@ impl Monitor {
             next_id: CONTAINER + 1,
             started_at: None,
             paused: false,
+            checkpoint: None,
             size: None,
             trim_at: None,
             ended_at: None,
@@ -190,6 +195,7 @@ impl Monitor {
             Token::Listener => self.on_listener(),
             Token::Signals => self.on_signals(),
             Token::Start(id) => self.on_start(id),
+            Token::Checkpoint => self.on_checkpoint(),
             Token::Exit(id) => self.on_exit(id),
             Token::Output(id, part) => self.on_output(id, part),
             Token::Input(id) if bits & epoll::BROKEN != 0 => self.close_input(id),
@@ -272,6 +278,12 @@ impl Monitor {
                 self.end_exec(id, &Event::Failed(failure))
             };
         }
+        self.executed(id);
+    }
+
+    /// A program runs.
+    fn executed(&mut self, id: u32) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
         let (pid, client, started_at) = (process.pid, process.client, Timestamp::now());
         if process.read_outputs().is_err() {
             process.outputs = [None, None];
@@ -297,6 +309,9 @@ impl Monitor {
         self.on_start(id);
         let Some(process) = self.processes.get(&id) else { return };
         let Some((exit_code, signal)) = process.reap(false) else { return };
+        if id == CONTAINER {
+            self.finish_checkpoint();
+        }
         self.reap_strays();
         let mut exit = Exit { exit_code, signal, oom_killed: false, finished_at: Timestamp::now() };
         if id == CONTAINER {

@@ -27,6 +27,17 @@ pub struct Pipes {
 pub struct Ours {
     input: Option<OwnedFd>,
     outputs: [Option<OwnedFd>; 2],
+    terminal: bool,
+}
+
+impl Ours {
+    /// Of a terminal's master.
+    pub fn of_console(console: OwnedFd) -> io::Result<Self> {
+        set_nonblocking(console.as_fd())?;
+        // A descriptor of its own: one descriptor has one place in an epoll.
+        let input = Some(console.try_clone()?);
+        Ok(Self { input, outputs: [Some(console), None], terminal: true })
+    }
 }
 
 impl Pipes {
@@ -61,6 +72,13 @@ impl Pipes {
     pub fn stdio(&self) -> Stdio<'_> {
         let [stdin, stdout, stderr] = &self.theirs;
         Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() }
+    }
+
+    /// A copy of the program's ends.
+    pub fn share(&self) -> Result<[OwnedFd; 3]> {
+        let [stdin, stdout, stderr] = self.theirs.each_ref().map(OwnedFd::try_clone);
+        let failed = |error| Error::io("cannot share the pipes of a process", &error);
+        Ok([stdin.map_err(failed)?, stdout.map_err(failed)?, stderr.map_err(failed)?])
     }
 
     /// Closes the program's ends: from now on a pipe ends when the program's side does.
@@ -166,36 +184,41 @@ impl Process {
         client: Option<u32>,
         epoll: &Epoll,
     ) -> io::Result<Self> {
-        let console = launched.console.take();
-        let terminal = console.is_some();
-        let mut ours = ours;
-        if let Some(console) = console {
-            set_nonblocking(console.as_fd())?;
-            // A descriptor of its own: one descriptor has one place in an epoll.
-            ours.input = Some(console.try_clone()?);
-            ours.outputs[0] = Some(console);
-        }
+        let ours = launched.console.take().map_or(Ok(ours), Ours::of_console)?;
+        let mut process = Self::running(launched.pid, launched.pidfd.try_clone()?, ours, id, client, epoll)?;
+        let mut channel = epoll.watch(launched.as_fd().try_clone_to_owned()?, Token::Start(id));
+        channel.set(epoll::READ)?;
+        process.starting = Some((launched, channel));
+        Ok(process)
+    }
+
+    /// A child whose program runs.
+    pub fn running(
+        pid: i32,
+        pidfd: OwnedFd,
+        ours: Ours,
+        id: u32,
+        client: Option<u32>,
+        epoll: &Epoll,
+    ) -> io::Result<Self> {
         let watch_output =
             |part: u8, fd: Option<OwnedFd>| fd.map(|fd| epoll.watch(fd, Token::Output(id, part)));
         let [first, second] = ours.outputs;
         let mut process = Self {
-            pid: launched.pid,
-            pidfd: epoll.watch(launched.pidfd.try_clone()?, Token::Exit(id)),
+            pid,
+            pidfd: epoll.watch(pidfd, Token::Exit(id)),
             outputs: [watch_output(0, first), watch_output(1, second)],
             input: ours.input.map(|fd| Input {
                 fd: epoll.watch(fd, Token::Input(id)),
                 waiting: Vec::new(),
                 closing: false,
             }),
-            terminal,
+            terminal: ours.terminal,
             starting: None,
             client,
             kill_at: None,
         };
         process.pidfd.set(epoll::READ)?;
-        let mut channel = epoll.watch(launched.as_fd().try_clone_to_owned()?, Token::Start(id));
-        channel.set(epoll::READ)?;
-        process.starting = Some((launched, channel));
         Ok(process)
     }
 

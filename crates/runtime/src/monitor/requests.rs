@@ -25,6 +25,11 @@ impl Monitor {
     pub fn on_request(&mut self, id: u32, bytes: &[u8]) {
         let result = match serde_json::from_slice(bytes) {
             Ok(Request::Exec(exec)) => return self.on_exec(id, &exec),
+            Ok(Request::Checkpoint(checkpoint)) => match self.checkpoint(id, *checkpoint) {
+                // It is answered when it is made.
+                Ok(()) => return,
+                error => error,
+            },
             Ok(request) => self.carry_out(id, request),
             Err(error) => Err(Error::new("REQUEST_INVALID", format!("the request cannot be read: {error}"))),
         };
@@ -35,7 +40,8 @@ impl Monitor {
         self.say(id, &reply);
     }
 
-    fn say(&mut self, id: u32, text: &str) {
+    /// Answers a client.
+    pub fn say(&mut self, id: u32, text: &str) {
         if self.clients.get_mut(&id).is_some_and(|client| client.connection.say(text).is_err()) {
             self.drop_client(id);
         }
@@ -50,7 +56,7 @@ impl Monitor {
                 self.pace_input(target);
                 Ok(())
             }
-            Request::Exec(_) => Ok(()),
+            Request::Exec(_) | Request::Checkpoint(_) => Ok(()),
             Request::Resize { columns, rows } => match self.processes.get(&target) {
                 Some(process) => {
                     process.resize(columns, rows).map_err(|error| Error::io("cannot resize", &error))
@@ -93,6 +99,9 @@ impl Monitor {
     fn running_cgroup(&self) -> Result<&Cgroup> {
         if self.started_at.is_none() || self.ended_at.is_some() {
             return Err(not_running());
+        }
+        if self.checkpoint.is_some() {
+            return Err(busy());
         }
         self.cgroup.as_ref().ok_or_else(|| {
             Error::new(
@@ -174,6 +183,9 @@ impl Monitor {
         let Some(container) = self.processes.get(&CONTAINER).filter(|_| self.started_at.is_some()) else {
             return Err(engine(not_running()));
         };
+        if self.checkpoint.is_some() {
+            return Err(engine(busy()));
+        }
         if self.paused {
             let message = "the container is paused: resume it before executing something in it";
             return Err(engine(Error::new("CONTAINER_PAUSED", message)));
@@ -208,6 +220,12 @@ impl Monitor {
     }
 }
 
-fn not_running() -> Error {
+/// Nothing may change while CRIU looks.
+pub fn busy() -> Error {
+    Error::new("CHECKPOINT_UNDER_WAY", "a checkpoint of the container is being made: wait for it")
+}
+
+/// It has not started, or has ended.
+pub fn not_running() -> Error {
     Error::new("CONTAINER_NOT_RUNNING", "the container is not running")
 }

@@ -6,6 +6,7 @@ use kapsel_sandbox::spec;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::criu::Terms;
 use crate::error::Error;
 
 /// What a client asks for.
@@ -44,6 +45,8 @@ pub enum Request {
         /// The new ones.
         resources: Box<LinuxResources>,
     },
+    /// To be written down, with everything that it has in memory.
+    Checkpoint(Box<Checkpoint>),
 }
 
 /// Which descriptors came with a request, in this order.
@@ -76,6 +79,20 @@ pub struct Exec {
     /// Whether it runs without any.
     #[serde(default)]
     pub detach: bool,
+}
+
+/// A checkpoint request.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checkpoint {
+    /// The document that the container was made by.
+    pub config: spec::Config,
+    /// Where to, and what of it.
+    #[serde(flatten)]
+    pub terms: Terms,
+    /// Whether the container goes on afterwards.
+    #[serde(default)]
+    pub leave_running: bool,
 }
 
 /// The answer to a request that is not an exec.

@@ -35,6 +35,7 @@ pub const FLAGS: &[Flag] = &[
 
 /// Returns when the images are whole; the container is gone then, unless it was left running.
 pub fn checkpoint(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
+    need_root(context, "checkpoint")?;
     let container = Container::open(&context.store, arguments.id()?)?;
     let terms = terms(arguments)?;
     match container.status() {
@@ -65,6 +66,14 @@ pub fn checkpoint(context: &Context, arguments: &Arguments) -> Result<ExitCode> 
         removal::remove(context, container)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// CRIU makes processes with ids of its choice, in namespaces that belong to the machine.
+pub fn need_root(context: &Context, verb: &str) -> Result<()> {
+    if context.rootless {
+        return Err(Error::new("PERMISSION_DENIED", format!("{verb} needs root: CRIU cannot do without")));
+    }
+    Ok(())
 }
 
 /// What `checkpoint` and `restore` are both told.

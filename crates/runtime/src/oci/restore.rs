@@ -9,7 +9,7 @@ use kapsel_sandbox::{Rootfs, hooks, seal};
 
 use super::arguments::{Arguments, Flag, switch, usage, value};
 use super::bundle::Bundle;
-use super::checkpoint::terms;
+use super::checkpoint::{need_root, terms};
 use super::container::{Container, not_running, state};
 use super::foreground::Foreground;
 use super::identity::Identity;
@@ -44,6 +44,7 @@ pub const FLAGS: &[Flag] = &[
 /// In the foreground: gives the first process's own exit status, and removes the container.
 pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     seal()?;
+    need_root(context, "restore")?;
     let id = arguments.id()?;
     let foreground = (!arguments.has("detach")).then(Foreground::prepare).transpose()?;
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
@@ -61,6 +62,7 @@ pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         created: Timestamp::now().to_string(),
         cgroups_path: Some(cgroup::path(&config, id)),
         config,
+        has_process: true,
     };
     let mut restoring = Restoring { context, arguments, entry, record, console: None };
     let result = restoring.all();
