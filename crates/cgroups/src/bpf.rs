@@ -170,9 +170,33 @@ fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
         flags: 0,
         name,
     };
-    let fd = bpf(PROG_LOAD, &mut attributes)?;
+    let loaded = match bpf(PROG_LOAD, &mut attributes) {
+        // Before Linux 5.11 programs count against the locked memory of who loads them.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            with_locked_memory(|| bpf(PROG_LOAD, &mut attributes))
+        }
+        other => other,
+    };
+    let fd = loaded?;
     // SAFETY: the kernel has just given us this descriptor (close-on-exec, as all of bpf's are).
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Does something while memory may be locked without a limit; where the limit cannot be raised, with what there is.
+fn with_locked_memory<T>(act: impl FnOnce() -> T) -> T {
+    let mut own = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: both structures live as long as the calls.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut own) == 0
+            && libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) == 0
+    };
+    let result = act();
+    if raised {
+        // SAFETY: as above. Lowering a limit is always allowed.
+        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const own) };
+    }
+    result
 }
 
 fn open_program(id: u32) -> io::Result<OwnedFd> {

@@ -143,7 +143,7 @@ pub struct LinuxCpu {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct LinuxPids {
-    /// Largest number; −1 is "no limit". Absent or 0 leaves it as it is.
+    /// Largest number; −1 is "no limit", 0 the same as 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
 }
@@ -243,6 +243,15 @@ pub struct LinuxInterfacePriority {
     pub name: String,
     /// The priority.
     pub priority: u32,
+}
+
+impl LinuxMemory {
+    /// The limit of memory and swap together. Memory without a limit that is to stay in one together with swap makes
+    /// no sense, and v1 would refuse it.
+    pub(crate) fn swap_with_memory(&self) -> Option<i64> {
+        let unlimited = self.limit.is_some_and(|limit| limit < 0);
+        self.swap.filter(|swap| *swap != 0).or(unlimited.then_some(-1))
+    }
 }
 
 /// A value that becomes a word of a line or a part of a file's name: nothing in it may end the word.

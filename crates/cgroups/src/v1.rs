@@ -18,8 +18,9 @@ pub(crate) fn memory(memory: &LinuxMemory) -> Vec<Setting> {
     let no_swap = "this kernel does not account for swap; boot it with swapaccount=1 or leave the limit out";
     bytes("memory.limit", "memory.limit_in_bytes", memory.limit, Absent::Refuse("no memory controller"));
     // Without accounting nothing limits swap, which is what −1 asks for.
-    let swap = if memory.swap.is_some_and(|swap| swap < 0) { Absent::Skip } else { Absent::Refuse(no_swap) };
-    bytes("memory.swap", "memory.memsw.limit_in_bytes", memory.swap, swap);
+    let swap = memory.swap_with_memory();
+    let absent = if swap.is_some_and(|swap| swap < 0) { Absent::Skip } else { Absent::Refuse(no_swap) };
+    bytes("memory.swap", "memory.memsw.limit_in_bytes", swap, absent);
     bytes(
         "memory.reservation",
         "memory.soft_limit_in_bytes",
@@ -80,8 +81,8 @@ pub(crate) fn cpuset(cpu: &LinuxCpu) -> Vec<Setting> {
 
 /// The same on v2.
 pub(crate) fn pids(pids: &LinuxPids) -> Vec<Setting> {
-    let limit = pids.limit.filter(|limit| *limit != 0);
-    let value = limit.map(|limit| if limit < 0 { "max".to_owned() } else { limit.to_string() });
+    // 0 and 1 are one to the kernel: the first task is never refused. systemd takes only the latter.
+    let value = pids.limit.map(|limit| if limit < 0 { "max".to_owned() } else { limit.max(1).to_string() });
     value.into_iter().map(|value| Setting::new("pids.limit", "pids.max", value)).collect()
 }
 
@@ -136,6 +137,7 @@ pub(crate) fn hugepages(limits: &[LinuxHugepageLimit]) -> Result<Vec<Setting>, E
 pub(crate) fn rdma(devices: &std::collections::BTreeMap<String, LinuxRdma>) -> Result<Vec<Setting>, Error> {
     devices
         .iter()
+        .filter(|(_, limits)| **limits != LinuxRdma::default())
         .map(|(device, limits)| Ok(Setting::new("rdma", "rdma.max", rdma_line(device, limits)?)))
         .collect()
 }
@@ -184,6 +186,60 @@ mod tests {
     }
 
     #[test]
+    fn memory_without_a_limit_takes_swap_along() {
+        let swap = |limit, swap| memory(&LinuxMemory { limit, swap, ..LinuxMemory::default() });
+        let unlimited = ["memory.limit_in_bytes -1", "memory.memsw.limit_in_bytes -1"];
+        assert_eq!(lines(&swap(Some(-1), None)), unlimited);
+        assert_eq!(lines(&swap(Some(-1), Some(0))), unlimited);
+        assert_eq!(lines(&swap(Some(7), Some(0))), ["memory.limit_in_bytes 7"]);
+        assert_eq!(swap(Some(-1), None)[1].absent, Absent::Skip);
+        assert_ne!(swap(Some(7), Some(9))[1].absent, Absent::Skip);
+    }
+
+    #[test]
+    fn every_other_kind_of_memory_has_its_file() {
+        let asked = LinuxMemory {
+            reservation: Some(-1),
+            kernel: Some(2),
+            kernel_tcp: Some(3),
+            use_hierarchy: Some(true),
+            disable_oom_killer: Some(false),
+            ..LinuxMemory::default()
+        };
+        assert_eq!(
+            lines(&memory(&asked)),
+            [
+                "memory.soft_limit_in_bytes -1",
+                "memory.kmem.limit_in_bytes 2",
+                "memory.kmem.tcp.limit_in_bytes 3",
+                "memory.oom_control 0",
+                "memory.use_hierarchy 1",
+            ]
+        );
+    }
+
+    #[test]
+    fn real_time_has_a_period_and_a_runtime() {
+        let asked = LinuxCpu { realtime_runtime: Some(5), realtime_period: Some(6), ..LinuxCpu::default() };
+        assert_eq!(lines(&cpu(&asked)), ["cpu.rt_period_us 6", "cpu.rt_runtime_us 5"]);
+    }
+
+    #[test]
+    fn huge_pages_are_limited_and_so_are_reservations() {
+        let limit = LinuxHugepageLimit { page_size: "2MB".to_owned(), limit: 4 };
+        let settings = hugepages(&[limit]).unwrap();
+        assert_eq!(lines(&settings), ["hugetlb.2MB.limit_in_bytes 4", "hugetlb.2MB.rsvd.limit_in_bytes 4"]);
+        assert_eq!((&settings[1].absent, settings[0].absent == Absent::Skip), (&Absent::Skip, false));
+    }
+
+    #[test]
+    fn an_rdma_device_without_a_limit_is_not_written() {
+        let limits = |hca_handles| LinuxRdma { hca_handles, hca_objects: None };
+        let devices = [("a".to_owned(), limits(Some(2))), ("b".to_owned(), limits(None))].into();
+        assert_eq!(lines(&rdma(&devices).unwrap()), ["rdma.max a hca_handle=2"]);
+    }
+
+    #[test]
     fn the_processor_is_written_in_v1_units() {
         let asked = LinuxCpu {
             shares: Some(512),
@@ -210,7 +266,9 @@ mod tests {
     #[test]
     fn an_unlimited_number_of_tasks_is_max() {
         assert_eq!(lines(&pids(&LinuxPids { limit: Some(-1) })), ["pids.max max"]);
-        assert_eq!(lines(&pids(&LinuxPids { limit: Some(0) })), Vec::<String>::new());
+        assert_eq!(lines(&pids(&LinuxPids { limit: Some(7) })), ["pids.max 7"]);
+        assert_eq!(lines(&pids(&LinuxPids { limit: Some(0) })), ["pids.max 1"]);
+        assert_eq!(lines(&pids(&LinuxPids { limit: None })), Vec::<String>::new());
     }
 
     #[test]

@@ -33,15 +33,15 @@ pub(crate) fn memory(memory: &LinuxMemory) -> Result<Vec<Setting>, Error> {
         settings.push(Setting::new("memory.limit", "memory.max", bytes(limit)));
     }
     let no_swap = "this kernel does not account for swap; boot it with swapaccount=1 or leave the limit out";
-    match memory.swap.filter(|swap| *swap != 0) {
+    match memory.swap_with_memory() {
         None => {}
         Some(swap) if swap < 0 => {
             settings.push(Setting::new("memory.swap", "memory.swap.max", "max").absent(Absent::Skip));
         }
         Some(swap) => {
             // The specification counts memory and swap together, v2 counts swap alone.
-            let limit = limit.filter(|limit| *limit > 0);
-            let limit = limit.ok_or_else(|| unsupported("memory.swap", "needs memory.limit beside it"))?;
+            let limit =
+                limit.ok_or_else(|| unsupported("memory.swap", "needs memory.limit beside it"))?.max(0);
             if swap < limit {
                 return Err(unsupported(
                     "memory.swap",
@@ -60,13 +60,12 @@ pub(crate) fn memory(memory: &LinuxMemory) -> Result<Vec<Setting>, Error> {
 
 /// `current` reads cpu.max, asked only where the period changes and the quota stays.
 pub(crate) fn cpu(cpu: &LinuxCpu, current: impl FnOnce() -> Option<String>) -> Result<Vec<Setting>, Error> {
-    if cpu.realtime_runtime.is_some_and(|runtime| runtime != 0)
-        || cpu.realtime_period.is_some_and(|period| period != 0)
-    {
-        return Err(unsupported(
-            "cpu.realtimeRuntime",
-            "cgroup v2 does not limit real-time tasks; leave it out",
-        ));
+    let realtime = [
+        ("cpu.realtimeRuntime", cpu.realtime_runtime.is_some_and(|runtime| runtime != 0)),
+        ("cpu.realtimePeriod", cpu.realtime_period.is_some_and(|period| period != 0)),
+    ];
+    if let Some((name, _)) = realtime.iter().find(|(_, asked)| *asked) {
+        return Err(unsupported(name, "cgroup v2 does not limit real-time tasks; leave it out"));
     }
     let mut settings = Vec::new();
     if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
@@ -96,7 +95,7 @@ pub(crate) fn cpu(cpu: &LinuxCpu, current: impl FnOnce() -> Option<String>) -> R
 
 /// v1's shares (2 to 262144, 1024 the default) as v2's weight (1 to 10000, 100 the default): a quadratic in the
 /// logarithm through those three points, agreed upon by runc, crun and systemd in 2025.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(crate) fn weight_of_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,
@@ -115,12 +114,16 @@ fn weight_of_shares(shares: u64) -> u64 {
     }
 }
 
+/// BFQ takes v1's scale, 10 to 1000; everyone else's io.weight has 1 to 10000 for it.
+pub(crate) fn scaled(weight: u16) -> u32 {
+    1 + (u32::from(weight.max(10)) - 10) * 9999 / 990
+}
+
 pub(crate) fn block_io(block_io: &LinuxBlockIo) -> Result<Vec<Setting>, Error> {
-    if block_io.leaf_weight.is_some_and(|weight| weight != 0) {
+    let of_devices = block_io.weight_device.iter().map(|device| device.leaf_weight);
+    if of_devices.chain([block_io.leaf_weight]).any(|weight| weight.is_some_and(|weight| weight != 0)) {
         return Err(unsupported("blockIO.leafWeight", "cgroup v2 has no leaf weights; leave it out"));
     }
-    // BFQ takes v1's scale; the default scheduler's io.weight has 1 to 10000 for 10 to 1000.
-    let scaled = |weight: u16| 1 + (u32::from(weight.max(10)) - 10) * 9999 / 990;
     let mut settings = Vec::new();
     if let Some(weight) = block_io.weight.filter(|weight| *weight != 0) {
         let other = Absent::Instead("io.weight", scaled(weight).to_string());
@@ -187,6 +190,7 @@ pub(crate) fn unified(files: &BTreeMap<String, String>) -> Result<Vec<(&str, Set
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LinuxWeightDevice;
 
     fn lines(settings: &[Setting]) -> Vec<String> {
         settings.iter().map(|setting| format!("{} {}", setting.file, setting.value)).collect()
@@ -207,6 +211,8 @@ mod tests {
         assert_eq!(lines(&swap(Some(100), Some(100)).unwrap()), ["memory.max 100", "memory.swap.max 0"]);
         assert_eq!(lines(&swap(Some(-1), Some(-1)).unwrap()), ["memory.max max", "memory.swap.max max"]);
         assert_eq!(lines(&swap(Some(100), Some(0)).unwrap()), ["memory.max 100"]);
+        assert_eq!(lines(&swap(Some(-1), None).unwrap()), ["memory.max max", "memory.swap.max max"]);
+        assert_eq!(lines(&swap(Some(-1), Some(300)).unwrap()), ["memory.max max", "memory.swap.max 300"]);
         assert!(swap(None, Some(300)).is_err());
         assert!(swap(Some(300), Some(100)).is_err());
     }
@@ -221,6 +227,17 @@ mod tests {
         assert!(memory(&LinuxMemory { disable_oom_killer: Some(false), ..LinuxMemory::default() }).is_ok());
         let realtime = LinuxCpu { realtime_runtime: Some(1), ..LinuxCpu::default() };
         assert!(cpu(&realtime, || None).is_err());
+        let realtime = LinuxCpu { realtime_period: Some(1), ..LinuxCpu::default() };
+        assert!(cpu(&realtime, || None).unwrap_err().to_string().starts_with("cpu.realtimePeriod: "));
+        for memory in [
+            LinuxMemory { kernel: Some(1), ..LinuxMemory::default() },
+            LinuxMemory { kernel_tcp: Some(1), ..LinuxMemory::default() },
+            LinuxMemory { use_hierarchy: Some(false), ..LinuxMemory::default() },
+        ] {
+            refused(memory);
+        }
+        let leaf = LinuxWeightDevice { major: 8, minor: 0, weight: None, leaf_weight: Some(20) };
+        assert!(block_io(&LinuxBlockIo { weight_device: vec![leaf], ..LinuxBlockIo::default() }).is_err());
         assert!(network(&LinuxNetwork { class_id: Some(1), priorities: Vec::new() }).is_err());
     }
 
@@ -244,6 +261,39 @@ mod tests {
             ..LinuxBlockIo::default()
         };
         assert_eq!(lines(&block_io(&throttle).unwrap()), ["io.max 8:0 rbps=max"]);
+        let rate = |rate| vec![LinuxThrottleDevice { major: 8, minor: 0, rate }];
+        let throttle = LinuxBlockIo {
+            weight_device: vec![LinuxWeightDevice {
+                major: 8,
+                minor: 0,
+                weight: Some(10),
+                leaf_weight: None,
+            }],
+            throttle_read_bps_device: rate(1),
+            throttle_write_bps_device: rate(2),
+            throttle_read_iops_device: rate(3),
+            throttle_write_iops_device: rate(4),
+            ..LinuxBlockIo::default()
+        };
+        let settings = block_io(&throttle).unwrap();
+        let devices = ["io.max 8:0 rbps=1", "io.max 8:0 wbps=2", "io.max 8:0 riops=3", "io.max 8:0 wiops=4"];
+        assert_eq!(lines(&settings)[1..], devices);
+        assert_eq!(settings[0].absent, Absent::Instead("io.weight", "8:0 1".to_owned()));
+        assert_eq!([10, 500, 1000].map(scaled), [1, 4950, 10_000]);
+    }
+
+    #[test]
+    fn huge_pages_are_limited_and_so_are_reservations() {
+        let limit = LinuxHugepageLimit { page_size: "2MB".to_owned(), limit: 4 };
+        let settings = hugepages(&[limit]).unwrap();
+        assert_eq!(lines(&settings), ["hugetlb.2MB.max 4", "hugetlb.2MB.rsvd.max 4"]);
+        assert_eq!((&settings[1].absent, settings[0].absent == Absent::Skip), (&Absent::Skip, false));
+    }
+
+    #[test]
+    fn bursts_and_idleness_have_their_files() {
+        let asked = LinuxCpu { burst: Some(5), idle: Some(1), ..LinuxCpu::default() };
+        assert_eq!(lines(&cpu(&asked, || None).unwrap()), ["cpu.max.burst 5", "cpu.idle 1"]);
     }
 
     #[test]

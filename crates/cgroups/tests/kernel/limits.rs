@@ -38,11 +38,112 @@ fn every_limit_reaches_its_file_and_can_be_changed_up_and_down() {
         assert_eq!(seen("memory", "memory.limit_in_bytes"), limit.to_string());
         assert_eq!(seen("memory", "memory.memsw.limit_in_bytes"), swap.to_string());
     }
-    cgroup.apply(&resources(r#"{"pids": {"limit": -1}, "memory": {"limit": -1, "swap": -1}}"#)).unwrap();
+    // Memory without a limit takes the limit of memory and swap away, which is below it.
+    cgroup.apply(&resources(r#"{"pids": {"limit": -1}, "memory": {"limit": -1}}"#)).unwrap();
     assert_eq!(seen("pids", "pids.max"), "max");
+    assert_eq!(seen("memory", "memory.memsw.limit_in_bytes"), seen("memory", "memory.limit_in_bytes"));
     let stats = cgroup.stats().unwrap();
     assert_eq!((stats.memory.unwrap().limit, stats.pids.unwrap().limit), (None, None));
     cgroup.remove().unwrap();
+}
+
+/// The quota as `QUOTA PERIOD BURST`, of either version.
+fn quota(cgroup: &kapsel_cgroups::Cgroup) -> String {
+    if v1() {
+        let files = ["cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"];
+        files.map(|file| read(cgroup, "cpu", file)).join(" ")
+    } else {
+        format!("{} {}", read(cgroup, "", "cpu.max"), read(cgroup, "", "cpu.max.burst"))
+    }
+}
+
+#[test]
+fn quota_period_and_burst_change_in_every_direction_within_a_parents_quota() {
+    let parent = create(&resources(r#"{"cpu": {"quota": 50000, "period": 100000}}"#));
+    let path = format!("{}/child", parent.path());
+    let cpu = |quota: i64, period: u64, burst: u64| {
+        resources(&format!(r#"{{"cpu": {{"quota": {quota}, "period": {period}, "burst": {burst}}}}}"#))
+    };
+    let child = kapsel_cgroups::Cgroup::create(&path, &cpu(50_000, 100_000, 50_000)).unwrap();
+    // Neither the quota, the period nor the burst may come first in all of these.
+    for (quota_, period, burst) in [(5000, 10_000, 5000), (100_000, 200_000, 20_000), (4000, 8000, 0)] {
+        child.apply(&cpu(quota_, period, burst)).unwrap();
+        assert_eq!(quota(&child), format!("{quota_} {period} {burst}"));
+    }
+    child.apply(&resources(r#"{"cpu": {"period": 10000}}"#)).unwrap();
+    assert_eq!(quota(&child), "4000 10000 0");
+    // More than the parent has: v1 refuses it, v2 takes it and keeps to the parent's.
+    if let Err(refused) = child.apply(&cpu(90_000, 100_000, 0)) {
+        assert!(v1() && refused.to_string().contains("cpu."), "{refused}");
+    }
+    child.remove().unwrap();
+    parent.remove().unwrap();
+}
+
+#[test]
+fn an_idle_cgroup_gets_its_weight_back() {
+    let cgroup = create(&resources(r#"{"cpu": {"shares": 512, "idle": 1}}"#));
+    let (controller, shares) = if v1() { ("cpu", "cpu.shares") } else { ("", "cpu.weight") };
+    assert_eq!(read(&cgroup, controller, "cpu.idle"), "1");
+    // While it is idle the weight cannot be written.
+    cgroup.apply(&resources(r#"{"cpu": {"shares": 1024, "idle": 0}}"#)).unwrap();
+    assert_eq!(read(&cgroup, controller, "cpu.idle"), "0");
+    assert_eq!(read(&cgroup, controller, shares), if v1() { "1024" } else { "100" });
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn a_block_device_is_throttled_and_let_go() {
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let Some(device) =
+        devices.filter_map(|entry| std::fs::read_to_string(entry.path().join("dev")).ok()).next()
+    else {
+        return eprintln!("skipped: no block device");
+    };
+    let device = device.trim();
+    let (major, minor) = device.split_once(':').unwrap();
+    let throttle = |rate: u64| {
+        let one = format!(r#"[{{"major": {major}, "minor": {minor}, "rate": {rate}}}]"#);
+        let kinds = ["ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS"];
+        let all: Vec<_> = kinds.iter().map(|kind| format!(r#""throttle{kind}Device": {one}"#)).collect();
+        resources(&format!(r#"{{"blockIO": {{{}}}}}"#, all.join(", ")))
+    };
+    let cgroup = create(&throttle(1_048_576));
+    if v1() {
+        for kind in ["read_bps", "write_bps", "read_iops", "write_iops"] {
+            let file = format!("blkio.throttle.{kind}_device");
+            assert_eq!(read(&cgroup, "blkio", &file), format!("{device} 1048576"));
+        }
+    } else {
+        let expected = format!("{device} rbps=1048576 wbps=1048576 riops=1048576 wiops=1048576");
+        assert_eq!(read(&cgroup, "", "io.max"), expected);
+    }
+    cgroup.apply(&throttle(0)).unwrap();
+    let (controller, file) = if v1() { ("blkio", "blkio.throttle.read_bps_device") } else { ("", "io.max") };
+    assert_eq!(read(&cgroup, controller, file), "");
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn what_v2_cannot_keep_is_refused_by_name_and_nothing_is_left() {
+    if v1() {
+        return;
+    }
+    for (setting, asked) in [
+        ("cpu.realtimeRuntime", r#"{"cpu": {"realtimeRuntime": 1000}}"#),
+        ("memory.swappiness", r#"{"memory": {"swappiness": 10}}"#),
+        ("memory.kernel", r#"{"memory": {"kernel": 10}}"#),
+        ("memory.disableOOMKiller", r#"{"memory": {"disableOOMKiller": true}}"#),
+        ("blockIO.leafWeight", r#"{"blockIO": {"leafWeight": 10}}"#),
+        ("network", r#"{"network": {"classID": 1}}"#),
+        ("unified", r#"{"unified": {"../memory.max": "1"}}"#),
+    ] {
+        let path = crate::support::parent();
+        let error = kapsel_cgroups::Cgroup::create(&format!("{path}/a"), &resources(asked)).unwrap_err();
+        assert_eq!(error.code(), "CGROUP_LIMIT_UNSUPPORTED", "{error}");
+        assert!(error.to_string().starts_with(setting), "{error}");
+        assert!(!crate::support::exists(&path));
+    }
 }
 
 #[test]
