@@ -29,7 +29,7 @@ fn everything_that_is_accounted_is_in_the_metrics() {
     assert_eq!(memory.usage.limit, 67_108_864);
     assert!(memory.usage.usage > 0 && memory.usage.max >= memory.usage.usage, "{memory:?}");
     assert!(memory.swap.usage >= memory.usage.usage && memory.swap.limit > memory.usage.limit, "{memory:?}");
-    assert!(memory.raw["pgfault"] > 0);
+    assert!(memory.raw.contains_key("pgfault"), "{memory:?}");
     assert_eq!((metrics.pids.current, metrics.pids.limit), (1, 9));
     cgroup.kill_all().unwrap();
     shell.wait();

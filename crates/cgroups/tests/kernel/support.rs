@@ -16,9 +16,34 @@ pub fn parent() -> String {
     format!("/kapsel-test/{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-pub fn create(resources: &LinuxResources) -> Cgroup {
-    Cgroup::create(&format!("{}/a", parent()), resources)
-        .expect("a cgroup can be made (the tests run as root)")
+/// A cgroup that a failing test leaves neither behind nor populated.
+pub struct Own(Option<Cgroup>);
+
+impl Own {
+    pub fn remove(mut self) -> Result<(), kapsel_cgroups::Error> {
+        self.0.take().expect("not yet removed").remove()
+    }
+}
+
+impl std::ops::Deref for Own {
+    type Target = Cgroup;
+
+    fn deref(&self) -> &Cgroup {
+        self.0.as_ref().expect("not yet removed")
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Some(cgroup) = self.0.take() {
+            let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
+        }
+    }
+}
+
+pub fn create(resources: &LinuxResources) -> Own {
+    let made = Cgroup::create(&format!("{}/a", parent()), resources);
+    Own(Some(made.expect("a cgroup can be made (the tests run as root)")))
 }
 
 pub fn resources(json: &str) -> LinuxResources {
