@@ -15,6 +15,7 @@ mod info;
 mod launch;
 mod monitor;
 mod oci;
+mod pack;
 mod reap;
 mod rootless;
 mod unpack;
@@ -25,10 +26,11 @@ use error::{Error, Result};
 type Verb = fn(&[OsString]) -> Result<ExitCode>;
 
 /// What the engine asks for, and what answers.
-const VERBS: [(&str, Verb); 5] = [
+const VERBS: [(&str, Verb); 6] = [
     ("monitor", monitor::run),
     ("unpack", unpack::run),
     ("host", host::run),
+    ("pack", pack::run),
     ("reap", reap::run),
     ("info", info::run),
 ];

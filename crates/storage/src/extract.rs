@@ -6,7 +6,7 @@
 
 mod attributes;
 mod directories;
-mod marks;
+pub(crate) mod marks;
 mod paths;
 
 use std::fs::File;

@@ -2,11 +2,13 @@
 //!
 //! - [`unpack`]: a tar, plain or compressed → a tree, verified while it streams
 //! - [`confine`]: what makes a process fit to do that with hostile input
+//! - [`changes`]: what a container has changed → a tar
 //! - [`remove`]: a tree → nothing, whatever is in it
 //! - [`tar`]: the format, read and written without I/O
 //! - [`host`]: programs of this machine → a tar with everything they need
 //! - [`digest`], [`error`]: the words all of them use
 
+pub mod changes;
 pub mod confine;
 pub mod digest;
 pub mod error;

@@ -1,6 +1,7 @@
 //! Deletions, from the words of a layer's tar (`.wh.`) to those of overlayfs: a 0:0 character device for what is gone,
 //! an xattr on a directory for "nothing of the lower layers shows here".
 
+use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
 use nix::fcntl::AtFlags;
@@ -9,6 +10,9 @@ use nix::sys::stat::{FileStat, SFlag, fstatat};
 use super::attributes::set_xattr;
 use crate::error::{Error, Result};
 use crate::tar::shown;
+
+/// Marks a directory opaque, as root's overlayfs reads it.
+pub const OPAQUE: &CStr = c"trusted.overlay.opaque";
 
 /// What a name beginning with `.wh.` says (OCI image-spec, layer.md).
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +58,7 @@ pub fn reserved(xattr: &[u8]) -> bool {
 
 /// Makes `directory` opaque. In a user namespace overlayfs reads `user.*` (mount option `userxattr`, Linux 5.11).
 pub fn set_opaque(directory: BorrowedFd<'_>, path: &[u8], rootless: bool) -> Result<()> {
-    let name = if rootless { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" };
+    let name = if rootless { c"user.overlay.opaque" } else { OPAQUE };
     set_xattr(directory, name, b"y").map_err(|errno| {
         let what =
             format!("cannot mark {} opaque: does this file system have extended attributes?", shown(path));
