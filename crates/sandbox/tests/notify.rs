@@ -1,101 +1,13 @@
 //! SCMP_ACT_NOTIFY: a supervisor outside answers the container's system calls, whichever they are.
 
 mod common;
+mod supervisor;
 
-use std::{
-    io::IoSliceMut,
-    os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
-        unix::net::UnixListener,
-    },
-    path::Path,
-    thread::{JoinHandle, spawn},
-};
+use std::{os::unix::net::UnixListener, thread::spawn};
 
 use common::{Outcome, Sandbox, process};
-use nix::{
-    errno::Errno,
-    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
-};
 use serde_json::{Value, json};
-
-/// _IOWR('!', 0, struct seccomp_notif), _IOWR('!', 1, struct seccomp_notif_resp)
-const RECV: libc::c_ulong = 0xc050_2100;
-const SEND: libc::c_ulong = 0xc018_2101;
-const GO_ON: u32 = 1;
-
-/// What a supervisor has seen: the states that came to it, and the calls that it was asked about.
-#[derive(Default)]
-struct Seen {
-    states: Vec<Value>,
-    calls: Vec<i32>,
-}
-
-/// Answers the calls of `connections` processes one after another: with an errno, or to go on.
-fn supervise(path: &Path, connections: usize, errno: Option<i32>) -> JoinHandle<Seen> {
-    let socket = UnixListener::bind(path).unwrap();
-    spawn(move || {
-        let mut seen = Seen::default();
-        for _ in 0..connections {
-            let (connection, _) = socket.accept().unwrap();
-            let (state, listener) = receive(connection.as_raw_fd());
-            seen.states.push(state);
-            answer(&listener, &mut seen.calls, errno);
-        }
-        seen
-    })
-}
-
-/// One state and its descriptor, to the connection's end.
-fn receive(connection: RawFd) -> (Value, OwnedFd) {
-    let (mut text, mut listener) = (Vec::new(), None);
-    loop {
-        let mut buffer = [0; 1000];
-        let mut control = nix::cmsg_space!(RawFd);
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let message = recvmsg::<()>(connection, &mut parts, Some(&mut control), MsgFlags::empty()).unwrap();
-        for control in message.cmsgs().unwrap() {
-            if let ControlMessageOwned::ScmRights(fds) = control {
-                // SAFETY: the kernel has just made it for us.
-                listener = Some(unsafe { OwnedFd::from_raw_fd(fds[0]) });
-            }
-        }
-        let length = message.bytes;
-        if length == 0 {
-            return (serde_json::from_slice(&text).unwrap(), listener.expect("a descriptor"));
-        }
-        text.extend_from_slice(&buffer[..length]);
-    }
-}
-
-fn answer(listener: &OwnedFd, calls: &mut Vec<i32>, errno: Option<i32>) {
-    loop {
-        let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one pollfd.
-        unsafe { libc::poll(&raw mut poll, 1, -1) };
-        if poll.revents & libc::POLLIN == 0 {
-            // Nobody is under the filter any more.
-            return;
-        }
-        // SAFETY: integers only; the kernel wants them to be zero.
-        let mut asked: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-        // SAFETY: the request fits the structure.
-        match Errno::result(unsafe { libc::ioctl(listener.as_raw_fd(), RECV, &raw mut asked) }) {
-            // It was killed meanwhile.
-            Err(Errno::ENOENT | Errno::EINTR) => continue,
-            other => drop(other.unwrap()),
-        }
-        calls.push(asked.data.nr);
-        let answer = libc::seccomp_notif_resp {
-            id: asked.id,
-            val: 0,
-            error: errno.map_or(0, |errno| -errno),
-            flags: if errno.is_some() { 0 } else { GO_ON },
-        };
-        // SAFETY: as above. It may have been killed meanwhile.
-        unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const answer) };
-    }
-}
+use supervisor::{answer, next, supervise};
 
 const MKDIRS: [&str; 2] = ["mkdir", "mkdirat"];
 
@@ -173,9 +85,8 @@ fn what_joins_a_container_has_a_listener_of_its_own() {
     let supervisor = spawn(move || {
         // Both at once: the first process lives as long as the second.
         let both = [0, 1].map(|_| {
-            let (connection, _) = socket.accept().unwrap();
-            let (state, listener) = receive(connection.as_raw_fd());
-            (state, spawn(move || answer(&listener, &mut Vec::new(), Some(libc::EMULTIHOP))))
+            let (state, listener) = next(&socket);
+            (state, spawn(move || answer(&listener, &mut Vec::new(), |_| Some(libc::EMULTIHOP))))
         });
         both.map(|(state, answering)| {
             answering.join().unwrap();
