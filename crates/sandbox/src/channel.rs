@@ -265,8 +265,8 @@ fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> nix::Result<(usize, Option<
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
             Ok(message) => return Ok((message.bytes, received_fd(&message))),
-            Err(Errno::EINTR) => {}
-            Err(Errno::ECONNRESET) => return Ok((0, None)),
+            // The other end closed without having heard us. That is told once, before what it said last.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(errno),
         }
     }
@@ -277,4 +277,19 @@ fn received_fd(message: &nix::sys::socket::RecvMsg<()>) -> Option<OwnedFd> {
     let ControlMessageOwned::ScmRights(fds) = control else { return None };
     // SAFETY: the kernel has just installed these descriptors for us; there is room for one only.
     fds.first().map(|fd| unsafe { OwnedFd::from_raw_fd(*fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_says_last_is_heard_though_it_did_not_hear_its_parent() {
+        let (parent, child) = pair().unwrap();
+        parent.go_on().unwrap();
+        child.failed(&Error::new(Stage::Mount, libc::EINVAL, "why not"));
+        drop(child);
+        assert!(matches!(parent.receive(), Ok(Message::Failed(error)) if error.message == "why not"));
+        assert!(matches!(parent.receive(), Ok(Message::End)));
+    }
 }

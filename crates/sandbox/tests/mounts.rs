@@ -267,7 +267,9 @@ fn owners(options: &[&str], maps: Option<Value>, change: impl FnOnce(&mut Value)
         }
         change(config);
     });
-    run_after(&sandbox, &format!("{TREE}; touch file below/file; chown 7:7 file below/file"))
+    // No tmpfs: one can be mapped from Linux 6.3 on only.
+    let tree = "mkdir below ../other; mount --bind ../other below";
+    run_after(&sandbox, &format!("{tree}; touch file below/file; chown 7:7 file below/file"))
 }
 
 #[test]

@@ -204,8 +204,41 @@ fn apply(attributes: &mut Attributes, effect: Effect, clear: bool) {
 }
 
 #[cfg(test)]
+#[path = "../../../seccomp/tests/property/chance.rs"]
+mod chance;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In any order, none is lost, and what comes of them is what one call of mount_setattr(2) takes.
+    #[test]
+    fn any_words_are_options_or_the_file_systems() {
+        let known = mount_options();
+        let words: Vec<&str> =
+            known.iter().map(String::as_str).chain(["size=4k", "rr", "r", "", "x=\0"]).collect();
+        chance::cases(5000, usize::MAX, |chance| {
+            let mut chosen: Vec<&str> = (0..chance.below(12)).map(|_| chance.pick(&words)).collect();
+            let mut odd = chance.pick(&words).as_bytes().to_vec();
+            chance::mutate(chance, &mut odd, &words);
+            let odd = String::from_utf8_lossy(&odd);
+            chosen.push(&odd);
+            let options = Options::parse(chosen.iter().copied());
+            let unknown: Vec<&&str> = chosen
+                .iter()
+                .filter(|word| !word.is_empty() && !known.iter().any(|known| known == *word))
+                .collect();
+            assert_eq!(
+                options.data.iter().map(String::as_str).collect::<Vec<_>>(),
+                unknown.into_iter().copied().collect::<Vec<_>>()
+            );
+            for Attributes { set, propagation, .. } in [options.own, options.below, options.either()] {
+                let times = [MOUNT_ATTR_RELATIME, MOUNT_ATTR_NOATIME, MOUNT_ATTR_STRICTATIME];
+                assert!(times.contains(&(set & MOUNT_ATTR__ATIME)), "{chosen:?}");
+                assert!(propagation.count_ones() <= 1, "{chosen:?}");
+            }
+        });
+    }
 
     #[test]
     fn every_word_that_is_told_is_known() {
