@@ -8,26 +8,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{errno::Errno, fcntl::OFlag};
+use nix::errno::Errno;
 
 use crate::{
     Entry, Error, Layout, LinuxResources, Metrics, Pressure, Stats,
+    admission::{Admission, Deed},
     controllers::{self, Place, locate},
     directory::{Directory, remove_tree},
-    freezer, limits, metrics, mounts, oom, pressure, tree, usage,
+    freezer, limits, metrics, mounts, nested, oom, pressure,
+    systemd::Scope,
+    tree, usage,
 };
 
 /// How long [`Cgroup::remove`] waits for killed processes to be gone.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// What v2 is asked to hand down to every container, limited or not: so that all of it is accounted.
-const ACCOUNTED: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"];
 
 /// A container's cgroup.
 #[derive(Debug)]
 pub struct Cgroup {
     path: String,
     directories: Vec<Directory>,
+    /// With systemd's driver.
+    scope: Option<Scope>,
+    /// The limits that a scope is to start with.
+    pending: Option<LinuxResources>,
 }
 
 impl Cgroup {
@@ -37,20 +41,11 @@ impl Cgroup {
     pub fn create(path: &str, resources: &LinuxResources) -> Result<Self, Error> {
         let parts = tree::components(path)?;
         let (layout, mounts) = mounts()?;
-        let mut cgroup = Self { path: path.to_owned(), directories: Vec::with_capacity(mounts.len()) };
+        let mut cgroup = Self::of(path, Vec::with_capacity(mounts.len()));
         let result = mounts.iter().try_for_each(|mount| {
             cgroup.directories.push(tree::make(mount, &parts)?);
             let directory = &cgroup.directories[cgroup.directories.len() - 1];
-            if mount.controllers.iter().any(|name| name == "cpuset") {
-                controllers::fill_cpuset(mount, &parts)?;
-            }
-            // A hybrid machine's v2 tree is its owner's: touched only for a limit that needs it.
-            if layout == Layout::Unified {
-                controllers::enable(mount, &parts, directory, &ACCOUNTED);
-            } else if mount.unified && !resources.hugepage_limits.is_empty() {
-                controllers::enable(mount, &parts, directory, &["hugetlb"]);
-            }
-            Ok(())
+            controllers::prepare(layout, mount, &parts, directory, resources)
         });
         let result = result.and_then(|()| limits::apply(&cgroup.directories, resources, layout));
         match result {
@@ -65,20 +60,38 @@ impl Cgroup {
 
     /// Opens an existing cgroup; `Error::NotFound` where no hierarchy has it.
     pub fn open(path: &str) -> Result<Self, Error> {
+        let directories = Self::directories_of(path)?;
+        if directories.is_empty() {
+            return Err(Error::NotFound { path: path.to_owned() });
+        }
+        Ok(Self::of(path, directories))
+    }
+
+    fn of(path: &str, directories: Vec<Directory>) -> Self {
+        Self { path: path.to_owned(), directories, scope: None, pending: None }
+    }
+
+    pub(crate) fn of_scope(
+        scope: Scope,
+        directories: Vec<Directory>,
+        pending: Option<LinuxResources>,
+    ) -> Self {
+        Self { path: scope.path().to_owned(), directories, scope: Some(scope), pending }
+    }
+
+    /// Those of a path's directories that exist.
+    pub(crate) fn directories_of(path: &str) -> Result<Vec<Directory>, Error> {
         let parts = tree::components(path)?;
         let mut directories = Vec::new();
         for mount in mounts()?.1 {
-            let full = parts.iter().fold(mount.path.clone(), |path, part| path.join(part));
+            let full = tree::full(mount, &parts);
             match Directory::open(mount, full.clone()) {
                 Ok(directory) => directories.push(directory),
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 Err(error) => return Err(Error::io(format!("open {}", full.display()), error)),
             }
         }
-        if directories.is_empty() {
-            return Err(Error::NotFound { path: path.to_owned() });
-        }
-        Ok(Self { path: path.to_owned(), directories })
+        Ok(directories)
     }
 
     /// The path below each hierarchy's root.
@@ -93,21 +106,43 @@ impl Cgroup {
 
     /// Opens what a child needs to enter the cgroup.
     pub fn entry(&self) -> Result<Entry, Error> {
-        let mut entry = Entry { unified: None, tasks: Vec::new() };
-        for directory in &self.directories {
-            let failed = |error| directory.error("open", "tasks", error);
-            if directory.mount.unified {
-                entry.unified = Some(directory.fd().try_clone_to_owned().map_err(failed)?);
-            } else {
-                entry.tasks.push(directory.open_file("tasks", OFlag::O_WRONLY).map_err(failed)?);
+        self.entry_below(&|_| Ok(String::new()))
+    }
+
+    /// The same for a process that joins others, of which `pid` is one: a v2 cgroup that has handed its controllers down
+    /// takes no more processes, so the newcomer goes where that one is.
+    pub fn entry_beside(&self, pid: i32) -> Result<Entry, Error> {
+        self.entry_below(&|directory| nested::beside(directory, &self.path, pid))
+    }
+
+    /// The same for existing cgroups nested in this one, as `exec --cgroup` names them: `PATH` for all hierarchies, or
+    /// `CONTROLLER[,CONTROLLER]:PATH` for some of v1's, the others being entered here.
+    pub fn nested_entry<T: AsRef<str>>(&self, places: &[T]) -> Result<Entry, Error> {
+        let places = nested::Places::parse(places)?;
+        places.check(&self.directories)?;
+        self.entry_below(&|directory| Ok(places.of(directory)))
+    }
+
+    fn entry_below(&self, below: &dyn Fn(&Directory) -> Result<String, Error>) -> Result<Entry, Error> {
+        let deed = match (&self.pending, self.directories.first()) {
+            (Some(resources), _) => Deed::Start(Box::new(resources.clone())),
+            (None, Some(top)) if self.scope.as_ref().is_some_and(Scope::must_attach) => {
+                Deed::Attach(format!("/{}", below(top)?))
             }
-        }
-        Ok(entry)
+            _ => return Entry::open(&self.directories, below),
+        };
+        let admission = self.scope.clone().map(|scope| Admission::new(scope, deed)).transpose()?;
+        Ok(Entry { unified: None, tasks: Vec::new(), admission })
     }
 
     /// Changes the limits; what is absent stays as it is.
     pub fn apply(&self, resources: &LinuxResources) -> Result<(), Error> {
         let (layout, _) = mounts()?;
+        if let Some(scope) = &self.scope {
+            // systemd would write it without asking.
+            limits::check_memory(&self.directories, resources)?;
+            scope.set(resources, layout == Layout::Unified)?;
+        }
         limits::apply(&self.directories, resources, layout)
     }
 
@@ -181,8 +216,15 @@ impl Cgroup {
 
     /// Removes the cgroup, those nested in it, and parents made by [`Cgroup::create`] that are empty, but for the
     /// one directly below the root. A cgroup already gone is no error; one whose processes do not end within a second is.
-    pub fn remove(self) -> Result<(), Error> {
+    pub fn remove(mut self) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
+        if let Some(scope) = self.scope.clone() {
+            if self.pending.is_some() {
+                self.directories = Self::directories_of(&self.path)?;
+            }
+            self.wait_empty(deadline)?;
+            scope.stop()?;
+        }
         let mut result = Ok(());
         for directory in &self.directories {
             let mut pause = Duration::from_micros(50);
@@ -201,6 +243,18 @@ impl Cgroup {
             }
         }
         result
+    }
+
+    /// systemd would end what is left in it, but not at once.
+    fn wait_empty(&self, deadline: Instant) -> Result<(), Error> {
+        while !self.processes()?.is_empty() {
+            if Instant::now() >= deadline {
+                let busy = io::Error::from_raw_os_error(libc::EBUSY);
+                return Err(Error::io(format!("remove cgroup {}", self.path), busy));
+            }
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// A descriptor that becomes readable when the kernel has killed, or is about to kill, for want of memory (v1: an

@@ -3,7 +3,7 @@
 
 use std::{io, path::Path};
 
-use crate::{Error, Mount, directory::Directory};
+use crate::{Error, Layout, LinuxResources, Mount, directory::Directory};
 
 /// A controller's place.
 pub(crate) enum Place<'a> {
@@ -22,10 +22,33 @@ pub(crate) fn locate<'a>(directories: &'a [Directory], v1: &str, v2: &str) -> Op
     offered.split_whitespace().any(|name| name == v2).then_some(Place::V2(unified))
 }
 
+/// What v2 is asked to hand down to every container, limited or not: so that all of it is accounted.
+const ACCOUNTED: [&str; 7] = ["cpu", "cpuset", "hugetlb", "io", "memory", "pids", "rdma"];
+
+/// Makes the controllers of a new cgroup usable.
+pub(crate) fn prepare(
+    layout: Layout,
+    mount: &Mount,
+    parts: &[&str],
+    leaf: &Directory,
+    resources: &LinuxResources,
+) -> Result<(), Error> {
+    if mount.controllers.iter().any(|name| name == "cpuset") {
+        fill_cpuset(mount, parts)?;
+    }
+    // A hybrid machine's v2 tree is its owner's: touched only for a limit that needs it.
+    if layout == Layout::Unified {
+        enable(mount, parts, leaf, &ACCOUNTED);
+    } else if mount.unified && !resources.hugepage_limits.is_empty() {
+        enable(mount, parts, leaf, &["hugetlb"]);
+    }
+    Ok(())
+}
+
 /// v2: hands these controllers down to the cgroup, level by level, as far as they can be had. One that cannot (cpu, while
 /// real-time tasks run outside the root; any, where a user's delegation ends or a cgroup on the way has processes of
 /// its own) keeps no other away, and is missed only where a limit asks for it.
-pub(crate) fn enable(mount: &Mount, parts: &[&str], leaf: &Directory, wanted: &[&str]) {
+fn enable(mount: &Mount, parts: &[&str], leaf: &Directory, wanted: &[&str]) {
     let read = |path: &Path, file: &str| std::fs::read_to_string(path.join(file)).unwrap_or_default();
     let offered = read(&mount.path, "cgroup.controllers");
     let offered: Vec<&str> = offered.split_whitespace().filter(|name| wanted.contains(name)).collect();
@@ -51,7 +74,7 @@ pub(crate) fn enable(mount: &Mount, parts: &[&str], leaf: &Directory, wanted: &[
 }
 
 /// v1: gives a new cpuset the CPUs and memory nodes of its parent, and the parent those of its own where it has none.
-pub(crate) fn fill_cpuset(mount: &Mount, parts: &[&str]) -> Result<(), Error> {
+fn fill_cpuset(mount: &Mount, parts: &[&str]) -> Result<(), Error> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let mut level = mount.path.clone();
         level.push(file);

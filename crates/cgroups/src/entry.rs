@@ -5,21 +5,60 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
+use nix::fcntl::OFlag;
+
+use crate::{Error, admission::Admission, directory::Directory};
+
 /// Open descriptors (close-on-exec) through which a child enters the cgroup; made before the clone.
 #[derive(Debug)]
 pub struct Entry {
     pub(crate) unified: Option<OwnedFd>,
     pub(crate) tasks: Vec<OwnedFd>,
+    pub(crate) admission: Option<Admission>,
 }
 
 impl Entry {
-    /// The directory of the v2 cgroup, for `clone3(CLONE_INTO_CGROUP)`; none on a machine without v2.
+    /// An entry into what lies below each of the directories: nothing for the directory itself.
+    pub(crate) fn open(
+        directories: &[Directory],
+        below: &dyn Fn(&Directory) -> Result<String, Error>,
+    ) -> Result<Self, Error> {
+        let mut entry = Self { unified: None, tasks: Vec::new(), admission: None };
+        for directory in directories {
+            let below = below(directory)?;
+            let (file, flags) = if directory.mount.unified {
+                (format!("./{below}"), OFlag::O_PATH | OFlag::O_DIRECTORY)
+            } else {
+                (format!("./{below}/tasks"), OFlag::O_WRONLY)
+            };
+            let fd = directory
+                .open_file(&file, flags)
+                .map_err(|error| directory.error("open", &file[2..], error))?;
+            if directory.mount.unified {
+                entry.unified = Some(fd);
+            } else {
+                entry.tasks.push(fd);
+            }
+        }
+        Ok(entry)
+    }
+
+    /// The directory of the v2 cgroup, for `clone3(CLONE_INTO_CGROUP)`; none on a machine without v2, or where systemd
+    /// moves the process.
     pub fn unified_fd(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
-    /// Moves the calling process, which must have a single thread, into the cgroup of every v1 hierarchy; the v2
-    /// cgroup is entered with [`Entry::unified_fd`]. Async-signal-safe: nothing but `write(2)`.
+    /// The parent's part, right after the clone: has systemd put the child into its cgroup, with all limits, where that
+    /// driver is used; until then the child waits in [`Entry::join`]. Otherwise there is nothing to do. After an error
+    /// the child must be killed: it waits for ever.
+    pub fn admit(&self, pid: i32) -> Result<(), Error> {
+        self.admission.as_ref().map_or(Ok(()), |admission| admission.admit(pid))
+    }
+
+    /// The child's part: moves the calling process, which must have a single thread, into the cgroup of every v1
+    /// hierarchy; the v2 cgroup is entered with [`Entry::unified_fd`]. With systemd's driver it waits until the parent
+    /// has called [`Entry::admit`]. Async-signal-safe: nothing but `write(2)` and `read(2)`.
     ///
     /// The descriptors are of `tasks`, not of `cgroup.procs`: for a thread that moves itself the kernel (since 5.5)
     /// skips its lock on every fork of the machine, whose first taking waits for an RCU grace period: 5 ms against
@@ -32,6 +71,6 @@ impl Entry {
                 return Err(io::Error::last_os_error());
             }
         }
-        Ok(())
+        self.admission.as_ref().map_or(Ok(()), Admission::wait)
     }
 }

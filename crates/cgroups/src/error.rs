@@ -32,6 +32,18 @@ pub enum Error {
         /// The path as given.
         path: String,
     },
+    /// A cgroups path that is none of systemd's.
+    InvalidScope {
+        /// The path as given.
+        path: String,
+    },
+    /// systemd could not be reached, or refused.
+    Systemd {
+        /// What was being done, with the unit's name.
+        doing: String,
+        /// What systemd, or the kernel, said.
+        why: String,
+    },
     /// No cgroup file system is mounted on /sys/fs/cgroup.
     NotMounted,
     /// The cgroup does not exist.
@@ -56,6 +68,8 @@ impl Error {
             Self::MissingController { .. } => "CGROUP_CONTROLLER_MISSING",
             Self::Unsupported { .. } => "CGROUP_LIMIT_UNSUPPORTED",
             Self::InvalidPath { .. } => "CGROUP_PATH_INVALID",
+            Self::InvalidScope { .. } => "CGROUP_PATH_INVALID",
+            Self::Systemd { .. } => "CGROUP_SYSTEMD_FAILED",
             Self::NotMounted => "CGROUP_NOT_MOUNTED",
             Self::NotFound { .. } => "CGROUP_NOT_FOUND",
             Self::Io { .. } => "CGROUP_FAILED",
@@ -98,6 +112,11 @@ impl fmt::Display for Error {
                     "cgroups path {path:?} must be absolute and without '.' or '..', as in \"/kapsel/ID\""
                 )
             }
+            Self::InvalidScope { path } => write!(
+                f,
+                "cgroups path {path:?} must have the form \"slice:prefix:name\" for systemd, as in \"system.slice:kapsel:ID\""
+            ),
+            Self::Systemd { doing, why } => write!(f, "cannot {doing}: {why}"),
             Self::NotMounted => write!(f, "no cgroup file system on /sys/fs/cgroup; mount cgroup2 there"),
             Self::NotFound { path } => write!(f, "cgroup {path} does not exist"),
             Self::Io { doing, source } => write!(f, "cannot {doing}: {source}"),

@@ -37,10 +37,8 @@ pub(crate) fn apply(
         Ok(())
     };
     if let Some(memory) = &resources.memory {
-        place(("memory", "memory"), v1::memory(memory), &mut |directory| {
-            check_use(directory, memory)?;
-            v2::memory(memory)
-        })?;
+        check_memory(directories, resources)?;
+        place(("memory", "memory"), v1::memory(memory), &mut |_| v2::memory(memory))?;
     }
     if let Some(cpu) = &resources.cpu {
         place(("cpu", "cpu"), v1::cpu(cpu), &mut |directory| {
@@ -70,11 +68,12 @@ pub(crate) fn apply(
 }
 
 /// v1 refuses a memory limit below what is in use; v2 would kill instead, unless asked not to.
-fn check_use(directory: &Directory, memory: &crate::LinuxMemory) -> Result<(), Error> {
-    let (Some(limit), Some(true)) = (memory.limit.filter(|limit| *limit > 0), memory.check_before_update)
-    else {
+pub(crate) fn check_memory(directories: &[Directory], resources: &LinuxResources) -> Result<(), Error> {
+    let checked = resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true));
+    let Some(limit) = checked.and_then(|memory| memory.limit).filter(|limit| *limit > 0) else {
         return Ok(());
     };
+    let Some(Place::V2(directory)) = locate(directories, "memory", "memory") else { return Ok(()) };
     let current = directory.read_optional("memory.current")?.unwrap_or_default();
     match current.trim().parse::<i64>() {
         Ok(current) if current > limit => Err(Error::Unsupported {
@@ -117,7 +116,7 @@ fn apply_devices(directories: &[Directory], resources: &LinuxResources) -> Resul
 }
 
 /// Only the initial user namespace maps every id.
-fn in_user_namespace() -> bool {
+pub(crate) fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.split_whitespace().eq(["0", "0", "4294967295"])
 }

@@ -4,7 +4,7 @@ use std::{
     ffi::{CStr, CString},
     io,
     os::unix::ffi::OsStrExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{errno::Errno, sys::stat::Mode, unistd::mkdir};
@@ -33,10 +33,15 @@ pub(crate) fn components(path: &str) -> Result<Vec<&str>, Error> {
     Ok(parts)
 }
 
+/// Where a hierarchy has the cgroup.
+pub(crate) fn full(mount: &Mount, parts: &[&str]) -> PathBuf {
+    parts.iter().fold(mount.path.clone(), |path, part| path.join(part))
+}
+
 /// Makes a cgroup in one hierarchy. A stale one of that name without processes is replaced; of what was made for one
 /// that fails nothing is left.
 pub(crate) fn make(mount: &'static Mount, parts: &[&str]) -> Result<Directory, Error> {
-    let full = parts.iter().fold(mount.path.clone(), |path, part| path.join(part));
+    let full = full(mount, parts);
     let made = make_leaf(mount, parts, &full).and_then(|()| {
         let opened = Directory::open(mount, full.clone());
         opened.map_err(|error| Error::io(format!("open {}", full.display()), error)).inspect_err(|_| {
