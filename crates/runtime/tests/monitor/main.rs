@@ -8,7 +8,10 @@ mod escape;
 mod harness;
 mod hostile;
 mod limits;
+mod notify;
 mod peer;
 mod rootless;
 mod run;
 mod streams;
+#[path = "../../../sandbox/tests/supervisor/mod.rs"]
+mod supervisor;
