@@ -92,7 +92,8 @@ pub fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T> {
     // Go's programs write an absent list or object as null.
     let document = serde_json::from_slice(json).and_then(|mut value| {
         drop_nulls(&mut value);
-        serde_json::from_value(value)
+        // Text again, not `from_value`: that would be a second reader of everything, a hundred kilobytes of program.
+        serde_json::from_slice(&serde_json::to_vec(&value)?)
     });
     // The first error knows the line, and the second would be the same.
     document.map_err(|_: serde_json::Error| invalid(format!("{name} cannot be read: {error}")))

@@ -22,7 +22,7 @@ pub fn spec(_context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
     let path = directory.join("config.json");
     let mut config: Value =
-        serde_json::from_str(TEMPLATE).map_err(|error| Error::new("OUTPUT", error.to_string()))?;
+        serde_json::from_slice(TEMPLATE.as_bytes()).map_err(|error| Error::new("OUTPUT", error.to_string()))?;
     if arguments.has("rootless") {
         rootless(&mut config);
     }
