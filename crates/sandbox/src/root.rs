@@ -83,12 +83,10 @@ fn directory(path: &Path, propagation: Option<&str>) -> Result<OwnedFd, Error> {
     if kind_of(&tree) != Ok(Kind::Directory) {
         return Err(Error::system(Stage::Root, Errno::ENOTDIR, what()));
     }
-    // A copy of a shared mount is its peer: what the container mounts would appear on the host.
-    let propagation = match propagation.unwrap_or_default().trim_start_matches('r') {
-        "shared" => return Ok(tree),
-        "slave" => libc::MS_SLAVE,
-        _ => libc::MS_PRIVATE,
-    };
+    // A copy of a shared mount is its peer: what the container mounts would appear on the host. A root that is shared is
+    // so in a group of its own (config-linux.md, "Rootfs Mount Propagation"), and only once it is the root.
+    let is_slave = matches!(propagation, Some("slave" | "rslave"));
+    let propagation = if is_slave { libc::MS_SLAVE } else { libc::MS_PRIVATE };
     set_attributes(&tree, true, Attributes { propagation, ..Attributes::default() }).at(Stage::Root, what)?;
     Ok(tree)
 }

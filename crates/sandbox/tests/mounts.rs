@@ -192,6 +192,37 @@ fn a_bind_mount_takes_on_the_propagation_that_it_is_given() {
 }
 
 #[test]
+fn the_roots_propagation_is_the_documents() {
+    let seen = |word: Value| {
+        let sandbox = Sandbox::new("cat /proc/self/mountinfo");
+        let image = sandbox.path("image");
+        let sandbox =
+            sandbox.on_directory().config(|config| config["linux"]["rootfsPropagation"] = word.clone());
+        let script = format!("mount --bind {0} {0}; mount --make-shared {0}", image.display());
+        let outcome = run_after(&sandbox, &script);
+        assert_eq!(outcome.status, 0, "{word}: {outcome:?}");
+        shown(&outcome.out, "/").propagation
+    };
+    for (word, shows) in [
+        (Value::Null, ""),
+        (json!("private"), ""),
+        (json!("rprivate"), ""),
+        (json!("shared"), "shared:"),
+        (json!("rshared"), "shared:"),
+        (json!("slave"), "master:"),
+        (json!("rslave"), "master:"),
+        (json!("unbindable"), "unbindable"),
+        (json!("runbindable"), "unbindable"),
+    ] {
+        let propagation = seen(word.clone());
+        assert!(
+            propagation.starts_with(shows) && (shows.is_empty() == propagation.is_empty()),
+            "{word}: {propagation}"
+        );
+    }
+}
+
+#[test]
 fn without_rbind_the_mounts_below_stay_behind() {
     let sandbox = Sandbox::new("ls /bound; ls /bound/below | wc -l");
     let source = sandbox.path("source");
@@ -232,6 +263,9 @@ fn a_word_that_would_say_nothing_is_refused() {
     let directory = std::env::temp_dir();
     let refusal = Sandbox::new("true").mount("bind", directory, "/x", &["nosiud"]).refusal();
     assert!(refusal.contains("nosiud"), "{refusal}");
+    let directory = std::env::temp_dir();
+    let refusal = Sandbox::new("true").mount("bind", directory, "/x", &["idmap=uids=0-1-10"]).refusal();
+    assert!(refusal.contains("idmap=uids"), "{refusal}");
     let refusal = Sandbox::new("true").mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosiud"]).refusal();
     assert!(refusal.contains("nosiud"), "{refusal}");
     let refusal = Sandbox::new("true").mount("tmpfs", "tmpfs", "/x", &["nosiud"]).refusal();

@@ -150,7 +150,8 @@ fn check(mount: &Mount, kind: &str, options: &Options) -> Result<(), Error> {
     let refuse = |why: String| Err(Error::config(format!("mounts: {place}: {why}")));
     let is_cgroup = matches!(kind, "cgroup" | "cgroup2");
     // What a file system is told with a value a bind mount has always passed over, and bundles have it.
-    let says_nothing = |word: &&String| options.remount || !word.contains('=');
+    // But whose ids a mount shows is no small thing: "idmap=…" is another runtime's way to say it.
+    let says_nothing = |word: &&String| options.remount || !word.contains('=') || word.contains("idmap=");
     let word = options.data.iter().find(says_nothing);
     if let (Some(word), true) = (word, options.bind.is_some() || options.remount || is_cgroup) {
         return refuse(format!("unknown option {word:?}"));
