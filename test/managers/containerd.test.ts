@@ -85,7 +85,7 @@ clean('a program that is not there is named', async () => {
 
 clean('a terminal', async () => {
   const [command, args] = machine.inside('ctr', words(start('--rm', '--tty', busybox, 'terminal', 'sh')));
-  const pty = await Pty.open([command, ...args].join(' '));
+  const pty = await Pty.open([command, ...args].join(' '), machine.environment);
   await pty.shows(/\/data # /);
   pty.type('busybox tty; busybox stty size\r');
   await pty.shows(/\/dev\/pts\/0\s+24 80/);

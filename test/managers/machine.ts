@@ -42,17 +42,19 @@ export class Machine {
   /** Process 1, as the host sees it. */
   readonly pid: number;
   readonly #unshare: ChildProcess;
-  readonly #environment: Record<string, string>;
+  /** What every program inside is given beside the test's own environment. */
+  readonly environment: Record<string, string>;
 
   private constructor(unshare: ChildProcess, pid: number, environment: Record<string, string>) {
     this.#unshare = unshare;
     this.pid = pid;
-    this.#environment = environment;
+    this.environment = environment;
   }
 
   static async make(environment: Record<string, string> = {}): Promise<Machine> {
     const env = {
-      PATH: `${process.env.PATH}:/usr/sbin:/sbin`,
+      // Debian's own managers, whatever else is installed.
+      PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: join(scratch, 'home'),
       ...environment,
     };
@@ -74,7 +76,7 @@ export class Machine {
 
   /** Runs a program inside to its end. */
   run(command: string, args: string[], options: CommandOptions = {}): Promise<CommandResult> {
-    return run(...this.inside(command, args), { ...options, env: { ...this.#environment, ...options.env } });
+    return run(...this.inside(command, args), { ...options, env: { ...this.environment, ...options.env } });
   }
 
   /** Runs a program inside that must succeed; gives its output without the last line's end. */
@@ -89,7 +91,7 @@ export class Machine {
     const path = join(scratch, `${basename(command)}-${this.pid}.log`);
     const file = await open(path, 'w');
     const child = spawn(...this.inside(command, args), {
-      env: { ...process.env, ...this.#environment, ...environment },
+      env: { ...process.env, ...this.environment, ...environment },
       stdio: ['ignore', file.fd, file.fd],
     });
     await file.close();
