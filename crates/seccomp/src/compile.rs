@@ -35,6 +35,7 @@ struct Calls<'a> {
 /// the same argument are alternatives; and a number beyond all that the profile knows of gets ENOSYS in place of a
 /// refusal, so that programs fall back from calls newer than the profile.
 pub fn compile(seccomp: &LinuxSeccomp, architecture: Architecture) -> Result<Program, Error> {
+    check(seccomp)?;
     let default = value(seccomp.default_action, seccomp.default_errno_ret)?;
     let mut all: Vec<Calls> = architectures(seccomp, architecture)?
         .into_iter()
@@ -42,9 +43,6 @@ pub fn compile(seccomp: &LinuxSeccomp, architecture: Architecture) -> Result<Pro
         .collect();
     let mut notifies = seccomp.default_action == Action::Notify;
     for rule in &seccomp.syscalls {
-        if rule.args.iter().any(|condition| condition.index > 5) {
-            return unsupported("a system call has arguments 0 to 5");
-        }
         let action = value(rule.action, rule.errno_ret)?;
         notifies |= rule.action == Action::Notify;
         for name in &rule.names {
@@ -170,6 +168,22 @@ impl<'a> Calls<'a> {
             ranges.extend(private);
         }
     }
+}
+
+/// What a document must not say.
+fn check(seccomp: &LinuxSeccomp) -> Result<(), Error> {
+    let invalid = |why: &str| Err(Error::InvalidProfile { why: why.to_owned() });
+    let is_set = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if is_set(&seccomp.listener_metadata) && !is_set(&seccomp.listener_path) {
+        return invalid("listenerMetadata is for the listener at listenerPath, which is missing");
+    }
+    if seccomp.syscalls.iter().any(|rule| rule.names.is_empty()) {
+        return invalid("a rule names no system call");
+    }
+    if seccomp.syscalls.iter().flat_map(|rule| &rule.args).any(|condition| condition.index > 5) {
+        return invalid("a system call has arguments 0 to 5");
+    }
+    Ok(())
 }
 
 fn unsupported<T>(why: &str) -> Result<T, Error> {

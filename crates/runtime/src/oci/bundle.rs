@@ -39,6 +39,9 @@ impl Bundle {
         let mut config: Config = read(&directory.join(CONFIG))?;
         check_version(&config.oci_version)?;
         check_cgroups_path(&config)?;
+        if config.annotations.contains_key("") {
+            return Err(invalid("annotations: a key is empty"));
+        }
         config.mounts.iter_mut().for_each(|mount| find_source(mount, &directory));
         let root = match &config.root {
             Some(root) if !root.path.as_os_str().is_empty() => directory.join(&root.path),

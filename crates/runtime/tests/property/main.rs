@@ -139,6 +139,7 @@ fn a_bad_bundle_is_one_line_and_leaves_nothing() {
         (Box::new(set("/root", Value::Null)), "root.path"),
         (Box::new(set("/root/path", json!("no/such"))), "no/such"),
         (Box::new(set("/root/path", json!("/etc/passwd"))), "/etc/passwd"),
+        (Box::new(set("/annotations", json!({"": "x"}))), "annotations"),
         (Box::new(set("/process", Value::Null)), "process"),
         (Box::new(set("/process/args", json!(["/no/such/program"]))), "/no/such/program"),
         (Box::new(set("/process/user/uid", json!(4_294_967_295_u32))), "4294967295"),

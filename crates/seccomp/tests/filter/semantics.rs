@@ -202,8 +202,15 @@ fn mistakes_are_told() {
     let sixth = LinuxSeccompArg { index: 6, value: 0, value_two: 0, op: Operator::Equal };
     assert_eq!(
         code(filter(Action::Allow, vec![rule(&["read"], Action::Errno, vec![sixth])])),
-        "SECCOMP_PROFILE_UNSUPPORTED"
+        "SECCOMP_PROFILE_INVALID"
     );
+    assert_eq!(
+        code(filter(Action::Allow, vec![rule(&[], Action::Errno, vec![])])),
+        "SECCOMP_PROFILE_INVALID"
+    );
+    let mut told = filter(Action::Allow, vec![]);
+    told.listener_metadata = Some("words".to_owned());
+    assert_eq!(code(told), "SECCOMP_PROFILE_INVALID", "nobody listens to them");
     let mut flagged = filter(Action::Allow, vec![]);
     flagged.flags = vec!["SECCOMP_FILTER_FLAG_TOMORROW".to_owned()];
     assert_eq!(code(flagged), "SECCOMP_PROFILE_UNSUPPORTED");
