@@ -1,6 +1,7 @@
 // Which verbs there are. All descriptions are small and load together: a file more costs a hot verb more than their
 // forty kilobytes. Docker's long forms (`container ls`, `image rm`) are the same verbs.
 import { attach } from '../commands/attach.ts';
+import { checkpoint } from '../commands/checkpoint.ts';
 import { create } from '../commands/create.ts';
 import { demo } from '../commands/demo.ts';
 import { exec } from '../commands/exec.ts';
@@ -16,6 +17,7 @@ import { pluginsInstall, pluginsLink, pluginsList, pluginsUninstall } from '../c
 import { ps } from '../commands/ps.ts';
 import { pull } from '../commands/pull.ts';
 import { restart } from '../commands/restart.ts';
+import { restore } from '../commands/restore.ts';
 import { rm } from '../commands/rm.ts';
 import { rmi } from '../commands/rmi.ts';
 import { run } from '../commands/run.ts';
@@ -30,6 +32,7 @@ import type { Command } from './command.ts';
 /** Every description, in the order of their names. */
 export const commands: readonly Command<any>[] = [
   attach,
+  checkpoint,
   create,
   demo,
   exec,
@@ -48,6 +51,7 @@ export const commands: readonly Command<any>[] = [
   ps,
   pull,
   restart,
+  restore,
   rm,
   rmi,
   run,
@@ -65,7 +69,7 @@ const byName = new Map(commands.map((command) => [command.name, command]));
 
 /** Docker's long forms, and the verbs they are. */
 const longForms: ReadonlyMap<string, string> = new Map([
-  ...'attach create exec inspect kill logs pause ps restart rm run start stop unpause wait'
+  ...'attach checkpoint create exec inspect kill logs pause ps restart restore rm run start stop unpause wait'
     .split(' ')
     .map((verb) => [`container ${verb}`, verb] as const),
   ...'import inspect load pull'.split(' ').map((verb) => [`image ${verb}`, verb] as const),

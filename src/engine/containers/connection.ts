@@ -54,15 +54,16 @@ export class Connection {
     this.#socket.on('close', () => this.#fail(new MonitorLostError()));
   }
 
-  /** Sends a request; resolves when the monitor has carried it out. */
-  request(request: object): Promise<void> {
+  /** Sends a request; resolves when the monitor has carried it out. `patience`: milliseconds that it may take. */
+  request(request: object, patience = answerTime): Promise<void> {
     const answer = this.#expect();
     try {
       this.send({ request, fds: [], closing: [] });
     } catch (error) {
       this.#asked.pop()!.reject(error);
     }
-    const late = setTimeout(() => this.#fail(new MonitorUnresponsiveError()), answerTime);
+    if (patience === Infinity) return answer;
+    const late = setTimeout(() => this.#fail(new MonitorUnresponsiveError()), patience);
     return answer.finally(() => clearTimeout(late));
   }
 

@@ -14,12 +14,14 @@ import { readLog } from './logs.ts';
 import { connectMonitor } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
 import type {
+  CheckpointOptions,
   ExecOptions,
   ExecResult,
   ExitStatus,
   LogEntry,
   LogsOptions,
   RemoveOptions,
+  RestoreOptions,
   Session,
   Signal,
   Stdio,
@@ -262,6 +264,24 @@ export class Container {
   async unpause(): Promise<void> {
     await this.#ask({ request: 'resume' });
     this.#engine.database.unpaused(this.id);
+  }
+
+  /** Writes the running program down, with its memory; it ends unless told otherwise. */
+  async checkpoint(options: CheckpointOptions = {}): Promise<void> {
+    const { checkpoint } = await import('./checkpoint.ts');
+    const { fd } = await this.#running(`cannot checkpoint container: ${this.name}: `);
+    await checkpoint(this.#engine, await this.#row(), fd, options);
+  }
+
+  /** Goes on where a checkpoint that was not exported left off; resolves when the program runs. */
+  async restore(options: RestoreOptions = {}): Promise<void> {
+    if (!existsSync(this.#paths.checkpoint)) {
+      throw new NotFoundError('CHECKPOINT_NOT_FOUND', `container ${this.name} has no checkpoint`, {
+        hint: 'make one with kapsel checkpoint, or give the file of an exported one',
+      });
+    }
+    const { restore } = await import('./restore.ts');
+    this.#ended = (await restore(this.#engine, () => this.#claim(), options)).exited;
   }
 
   async remove(options: RemoveOptions = {}): Promise<void> {

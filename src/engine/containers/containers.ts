@@ -13,7 +13,16 @@ import { Container } from './container.ts';
 import { checkGround } from './ground.ts';
 import { summaries } from './list.ts';
 import { containerName, generatedName } from './notation/names.ts';
-import type { ContainerSummary, CreateOptions, ListOptions, RunOptions, RunResult, Session, Stdio } from './options.ts';
+import type {
+  ContainerSummary,
+  CreateOptions,
+  ListOptions,
+  RestoreArchiveOptions,
+  RunOptions,
+  RunResult,
+  Session,
+  Stdio,
+} from './options.ts';
 import { openPipes } from './pipes.ts';
 import { prepareBinds } from './prepare.ts';
 import { anonymousVolumes, forget, reconcile } from './reap.ts';
@@ -131,6 +140,13 @@ export class Containers {
     const exited = session.exited.finally(() => tidied);
     exited.catch(() => {});
     return { ...session, exited, container: new Container(this.#engine, claim.id, name) };
+  }
+
+  /** A container that was exported by a checkpoint, here or elsewhere; resolves when its program runs again. */
+  async restore(archive: string, options: RestoreArchiveOptions = {}): Promise<Container> {
+    const { restoreArchive } = await import('./restore.ts');
+    const { id, name, exited } = await restoreArchive(this.#engine, archive, options);
+    return new Container(this.#engine, id, name, exited);
   }
 
   /** By id, by the beginning of one, or by name. CONTAINER_NOT_FOUND where there is none. */

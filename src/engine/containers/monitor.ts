@@ -46,9 +46,9 @@ export function spawnMonitor(document: string, lock: number, first: StreamReques
   }
 }
 
-/** The executable needs PATH to find newuidmap, and passes nothing of it on to a container. */
+/** The executable needs PATH to find newuidmap and criu, and passes nothing of it on to a container. */
 export function runtimeEnvironment(): string[] {
-  return ['PATH', 'KAPSEL_TRACE'].flatMap((name) => {
+  return ['PATH', 'KAPSEL_CRIU', 'KAPSEL_TRACE'].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [`${name}=${value}`];
   });

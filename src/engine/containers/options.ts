@@ -254,6 +254,39 @@ export interface RemoveOptions {
   volumes?: boolean;
 }
 
+export interface CheckpointOptions {
+  /** A file to write everything to that a restore elsewhere needs. */
+  export?: string;
+  /** How it is packed; zstd unless told. */
+  compress?: 'none' | 'gzip' | 'zstd';
+  /** The container runs on afterwards. */
+  leaveRunning?: boolean;
+  /** Established TCP connections are kept. */
+  tcpEstablished?: boolean;
+  /** File locks are kept. */
+  fileLocks?: boolean;
+  /** Without what the container has changed in its root. */
+  ignoreRootfs?: boolean;
+}
+
+export interface RestoreOptions {
+  /** Established TCP connections are kept; as at the checkpoint. */
+  tcpEstablished?: boolean;
+  /** File locks are kept; as at the checkpoint. */
+  fileLocks?: boolean;
+  /** The checkpoint stays, for another restore. */
+  keep?: boolean;
+}
+
+export interface RestoreArchiveOptions extends RestoreOptions {
+  /** The container's new name; it gets a new id too. */
+  name?: string;
+  /** Ends the work when aborted. */
+  signal?: AbortSignal;
+  /** Told of the pull's progress, where its image is not here. */
+  onProgress?: (progress: LayerProgress) => void;
+}
+
 export type ContainerStatus = 'created' | 'starting' | 'running' | 'paused' | 'exited';
 
 /** A line of `ps`. */

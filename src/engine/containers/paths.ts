@@ -6,6 +6,8 @@ export interface Paths {
   upper: string;
   work: string;
   log: string;
+  /** CRIU's images, where a checkpoint was made and not exported. */
+  checkpoint: string;
   /** RUN_ROOT/containers/ID */
   runDirectory: string;
   lock: string;
@@ -28,6 +30,7 @@ export function containerPaths(root: string, runRoot: string, id: string): Paths
     upper: `${directory}/upper`,
     work: `${directory}/work`,
     log: `${directory}/log`,
+    checkpoint: `${directory}/checkpoint`,
     runDirectory,
     lock: `${runDirectory}/lock`,
     control: `${runDirectory}/control`,

@@ -29,6 +29,16 @@ export interface Claim {
   settings: Settings;
   layers: readonly string[];
   lock: number;
+  /** A checkpoint to begin with, instead of the program. */
+  restore?: Restore;
+}
+
+/** As the monitor takes it. */
+export interface Restore {
+  images: string;
+  work: string;
+  tcpEstablished: boolean;
+  fileLocks: boolean;
 }
 
 export function claimLock(engine: Engine, id: string): { paths: Paths; lock: number } {
@@ -62,7 +72,7 @@ export class Life implements Witness {
   /** Whatever fails here leaves the row as ended, or, with --rm, nothing. */
   static async begin(engine: Engine, claim: Claim, first?: StreamRequest): Promise<Life> {
     try {
-      const { id, paths, settings, layers } = claim;
+      const { id, paths, settings, layers, restore } = claim;
       trace('recorded');
       const given = ground(settings, deviceAccess(settings.devices, settings.privileged));
       const owner = given.mappings[0]?.hostID;
@@ -70,7 +80,7 @@ export class Life implements Witness {
       prepareFiles(settings, paths, owner);
       prepareBinds(settings);
       engine.volumes.prepare(settings, owner);
-      const document = encode(launch(id, settings, paths, layers, given));
+      const document = encode({ ...launch(id, settings, paths, layers, given), restore });
       trace('prepared');
       const life = new Life(engine, claim, spawnMonitor(document, claim.lock, first));
       trace('spawned');

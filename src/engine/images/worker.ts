@@ -48,6 +48,11 @@ export async function unpack(input: Input, { into, mode, digest, diffId, signal 
   return JSON.parse(await run(args, { input, signal })) as Unpacked;
 }
 
+/** A checkpoint and all that belongs to it becomes a tar on a descriptor, which is closed here. */
+export async function pack(document: object, output: number): Promise<void> {
+  await run(['pack'], { document, output });
+}
+
 /**
  * Removes trees, whatever is in them and whoever owns it; what is not there is no error.
  * The unpacker of a process that was killed may still be writing for a moment, until it sees that its input has ended.
