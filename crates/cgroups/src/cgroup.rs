@@ -138,6 +138,17 @@ impl Cgroup {
     /// Changes the limits; what is absent stays as it is.
     pub fn apply(&self, resources: &LinuxResources) -> Result<(), Error> {
         let (layout, _) = mounts()?;
+        // v1's device rules begin by forbidding everything, ours and systemd's: nobody is to run into that.
+        let disruptive = layout != Layout::Unified && !resources.devices.is_empty();
+        if !disruptive || self.is_frozen().unwrap_or(true) {
+            return self.change(resources, layout);
+        }
+        self.freeze()?;
+        let changed = self.change(resources, layout);
+        changed.and(self.thaw())
+    }
+
+    fn change(&self, resources: &LinuxResources, layout: Layout) -> Result<(), Error> {
         if let Some(scope) = &self.scope {
             // systemd would write it without asking.
             limits::check_memory(&self.directories, resources)?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cgroup, Error, LinuxResources, systemd::Scope};
+use crate::{Cgroup, Error, LinuxResources, mounts, systemd::Scope};
 
 /// Who makes a container's cgroup, and has the last word on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,11 @@ impl Driver {
     pub fn create(self, path: &str, resources: &LinuxResources) -> Result<Cgroup, Error> {
         match self {
             Self::Cgroupfs => Cgroup::create(path, resources),
-            Self::Systemd => Ok(Cgroup::of_scope(Scope::locate(path)?, Vec::new(), Some(resources.clone()))),
+            Self::Systemd => {
+                let scope = Scope::locate(path)?;
+                scope.check(mounts()?.0)?;
+                Ok(Cgroup::of_scope(scope, Vec::new(), Some(resources.clone())))
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longer than any line of the authentication.
-const LONGEST_LINE: usize = 4096;
+const LONGEST_LINE: usize = 1024;
 
 /// What a call came to.
 #[derive(Debug)]
@@ -121,30 +121,31 @@ impl Bus {
 
 /// EXTERNAL: who we are is what the kernel says of the socket. We claim no user id: in a user namespace ours is another
 /// than the one that the other side sees.
+///
+/// All is said at once, as systemd's own library does: what its server reads together with the BEGIN it forgets until
+/// more comes, so the first message must not be sent before it has answered.
 fn authenticate(stream: &mut UnixStream) -> io::Result<()> {
-    stream.write_all(b"\0AUTH EXTERNAL\r\n")?;
+    stream.write_all(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
     let mut line = read_line(stream)?;
     if line.starts_with("DATA") {
-        stream.write_all(b"DATA\r\n")?;
         line = read_line(stream)?;
     }
-    if !line.starts_with("OK") {
-        let refused = format!("it does not let this user in ({line:?})");
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, refused));
+    if line.starts_with("OK") {
+        return Ok(());
     }
-    stream.write_all(b"BEGIN\r\n")
+    let refused = format!("it does not let this user in ({line:?})");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, refused))
 }
 
-/// A line ends the other side's turn: nothing is behind it.
+/// Byte by byte: a message may be behind the last line.
 fn read_line(stream: &mut UnixStream) -> io::Result<String> {
     let mut line = Vec::new();
-    let mut chunk = [0; 256];
+    let mut byte = [0];
     while !line.ends_with(b"\r\n") {
-        let length = stream.read(&mut chunk)?;
-        if length == 0 || line.len() > LONGEST_LINE {
+        if line.len() > LONGEST_LINE || stream.read(&mut byte)? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has closed the connection"));
         }
-        line.extend(&chunk[..length]);
+        line.push(byte[0]);
     }
     Ok(String::from_utf8_lossy(&line).trim_end().to_owned())
 }

@@ -13,7 +13,7 @@ mod value;
 mod tests;
 
 use self::{manager::Manager, unit::Unit, value::Value};
-use crate::{Error, LinuxResources};
+use crate::{Error, Layout, LinuxResources};
 
 /// A scope, which may or may not exist yet.
 #[derive(Clone, Debug)]
@@ -47,6 +47,15 @@ impl Scope {
     /// The cgroup's path.
     pub(crate) fn path(&self) -> &str {
         &self.path
+    }
+
+    /// v1 has nothing to delegate to a user.
+    pub(crate) fn check(&self, layout: Layout) -> Result<(), Error> {
+        if layout == Layout::Unified || !manager::is_of_user() {
+            return Ok(());
+        }
+        let why = "a user's systemd can limit with cgroup v2 only, and this machine's limits are v1's; use the cgroupfs driver";
+        Err(Error::Systemd { doing: format!("make {}", self.unit.name), why: why.to_owned() })
     }
 
     /// Whether processes must be moved by systemd, because a user may not move them out of the session's cgroup, which

@@ -227,6 +227,21 @@ fn a_device_outside_the_rules_cannot_be_opened() {
 }
 
 #[test]
+fn nobody_notices_that_device_rules_are_written_anew() {
+    let rules = r#"{"devices": [{"allow": false}, {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}]}"#;
+    let cgroup = create(&resources(rules));
+    let shell = Shell::start(&cgroup, "while echo > /dev/null; do :; done 2>&-; exit 7", true);
+    eventually("it runs", || cgroup.stats().unwrap().cpu.unwrap().usage > 10_000_000);
+    for _ in 0..200 {
+        cgroup.apply(&resources(rules)).unwrap();
+    }
+    assert!(!cgroup.is_frozen().unwrap());
+    cgroup.kill_all().unwrap();
+    assert_eq!(shell.wait() & 0x7f, libc::SIGKILL, "it was refused the device for a moment");
+    cgroup.remove().unwrap();
+}
+
+#[test]
 fn time_memory_and_tasks_are_accounted() {
     let cgroup = create(&resources(r#"{"pids": {"limit": 9}, "cpu": {"quota": 200000, "period": 100000}}"#));
     let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exec sleep 60";

@@ -1,13 +1,14 @@
 //! The driver against a double of systemd on a real bus, against systemd itself where it runs, and against answers that
 //! make no sense.
 
+mod booted;
 mod double;
 mod malformed;
 
-use std::{os::fd::AsRawFd, process::Command, thread};
+use std::{os::fd::AsRawFd, path::Path, process::Command, thread};
 
 use super::{Scope, bus::Bus, message::Message, value::Value};
-use crate::{Cgroup, Driver, Entry, Error, LinuxResources};
+use crate::{Cgroup, Driver, Entry, Error, Layout, LinuxResources};
 use double::{Daemon, Systemd, properties};
 
 /// Set for the copy of this program that finds the double in its environment.
@@ -75,8 +76,8 @@ impl Drop for Sleeper {
     }
 }
 
-/// A container's whole life in a scope.
-fn live(path: &str) {
+/// A container's whole life in a scope. `reload` makes systemd write all that it knows once more.
+fn live(path: &str, reload: &dyn Fn()) {
     let asked = resources(LIMITS);
     let cgroup = Driver::Systemd.create(path, &asked).unwrap();
     let first = Sleeper::start(&cgroup.entry().unwrap()).unwrap();
@@ -91,7 +92,13 @@ fn live(path: &str) {
     let stats = opened.stats().unwrap();
     assert_eq!((stats.memory.unwrap().limit, stats.pids.unwrap().limit), (Some(67_108_864), Some(20)));
     opened.apply(&resources(r#"{"pids": {"limit": 9}}"#)).unwrap();
-    assert_eq!(opened.stats().unwrap().pids.unwrap().limit, Some(9));
+    reload();
+    let stats = opened.stats().unwrap();
+    assert_eq!((stats.memory.unwrap().limit, stats.pids.unwrap().limit), (Some(67_108_864), Some(9)));
+    if let Some((_, path)) = opened.directories().find(|(name, _)| *name == "devices") {
+        let allowed = std::fs::read_to_string(path.join("devices.list")).unwrap();
+        assert!(allowed.contains("c 1:3 rw") && !allowed.contains('a'), "{allowed}");
+    }
 
     let second = Sleeper::start(&opened.entry_beside(first.0).unwrap()).unwrap();
     assert_eq!(second.cgroups(), first.cgroups());
@@ -136,13 +143,24 @@ impl Drop for Removal<'_> {
     }
 }
 
+/// Where systemd is the first process: on the machine, or in the container of the next test.
+#[test]
+fn a_container_lives_in_a_scope_where_systemd_has_booted() {
+    if Path::new("/run/systemd/system").is_dir() {
+        live(&format!("kapseltest{}.slice:kapsel:a", std::process::id()), &|| {
+            let reloaded = Command::new("systemctl").arg("daemon-reload").status().unwrap();
+            assert!(reloaded.success());
+        });
+    }
+}
+
 #[test]
 #[expect(clippy::print_stderr, reason = "it is told that nothing was tested")]
-fn a_container_lives_in_a_scope_of_a_booted_systemd() {
-    if !std::path::Path::new("/run/systemd/system").is_dir() {
-        return eprintln!("skipped: systemd does not run here");
+fn a_container_lives_in_a_scope_of_a_systemd_in_a_container() {
+    match booted::run("systemd::tests::a_container_lives_in_a_scope_where_systemd_has_booted") {
+        None => eprintln!("skipped: there is no systemd here"),
+        Some(result) => result.unwrap_or_else(|told| panic!("{told}")),
     }
-    live(&format!("kapseltest{}.slice:kapsel:a", std::process::id()));
 }
 
 #[test]
@@ -188,10 +206,12 @@ fn inside() {
     if std::env::var_os(INSIDE).is_none() {
         return;
     }
-    live(&format!("kapseltest{0}-a.slice:kapsel:{0}", std::process::id()));
+    live(&format!("kapseltest{0}-a.slice:kapsel:{0}", std::process::id()), &|| {});
     let scope = thread::spawn(|| {
         // SAFETY: a raw system call changes the credentials of this thread alone.
         unsafe { libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) };
+        let refused = Driver::Systemd.create(":kapsel:b", &LinuxResources::default()).err();
+        assert_eq!(refused.is_none(), crate::mounts().unwrap().0 == Layout::Unified, "{refused:?}");
         Scope::locate(":kapsel:b")
     });
     let expected = "/user.slice/user-65534.slice/user@65534.service/user.slice/kapsel-b.scope";

@@ -1,0 +1,56 @@
+//! systemd itself, as the first process of a container.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::Path,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use crate::{Cgroup, LinuxResources};
+
+/// Runs one of this program's tests where systemd has booted; its output if it fails. None where there is no systemd.
+pub(super) fn run(test: &str) -> Option<Result<(), String>> {
+    let systemd = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())?;
+    let results = tempfile::tempdir().unwrap();
+    let cgroup =
+        Cgroup::create(&format!("/kapsel-test/systemd-{}", std::process::id()), &LinuxResources::default());
+    let cgroup = cgroup.unwrap();
+    // The shell goes into the cgroup first, which is then the root of all that systemd sees.
+    let enter: String =
+        cgroup.directories().map(|(_, path)| format!("echo $$ >{}/cgroup.procs; ", path.display())).collect();
+    let unshare = "exec unshare --pid --fork --kill-child --mount --cgroup --net --ipc --uts sh -c \"$0\" booted \"$@\"";
+    let program = std::env::current_exe().unwrap();
+    let mut shell = Command::new("sh")
+        .args(["-c", &(enter + unshare), include_str!("booted.sh")])
+        .arg(results.path())
+        .arg(program)
+        .args(["--exact", test, "--nocapture"])
+        .env("SYSTEMD", systemd)
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(results.path().join("errors")).unwrap())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let status = loop {
+        match fs::read_to_string(results.path().join("status")) {
+            Ok(status) => break status,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => panic!("{error}"),
+        }
+        if shell.try_wait().unwrap().is_some() || Instant::now() > deadline {
+            break "it did not boot".to_owned();
+        }
+        sleep(Duration::from_millis(5));
+    };
+    let _ = shell.kill();
+    let _ = cgroup.kill_all();
+    shell.wait().unwrap();
+    cgroup.remove().unwrap();
+    let told = |file| fs::read_to_string(results.path().join(file)).unwrap_or_default();
+    Some(if status.trim() == "0" { Ok(()) } else { Err(status + &told("errors") + &told("output")) })
+}
