@@ -192,6 +192,7 @@ fn a_container_lives_in_a_scope_of_a_double_on_a_real_bus() {
     for accounting in ["CPUAccounting", "MemoryAccounting", "TasksAccounting"] {
         assert_eq!(asked[accounting], Value::Boolean(true));
     }
+    assert_eq!(asked["DevicePolicy"], Value::string("strict"));
     let (_, set) = seen.iter().find(|(member, _)| member == "SetUnitProperties").unwrap();
     assert_eq!(set[1], Value::Boolean(true), "limits are to go with the unit");
     assert_eq!(properties(&set[2])["TasksMax"], Value::U64(9));
