@@ -8,7 +8,7 @@ mod common;
 use std::{
     fs,
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -53,14 +53,21 @@ impl Bundle {
     /// Runs what is written, in namespaces of the test's own where it shares some with its caller.
     fn run(&self, text: &[u8]) -> Outcome {
         fs::write(self.sandbox.path("bundle/config.json"), text).unwrap();
+        let mut command = self.command();
+        command.args(["run", "--bundle"]).arg(self.sandbox.path("bundle")).arg(&self.id);
+        let outcome = self.outcome(&command.output().unwrap());
+        self.expect_nothing_left();
+        outcome
+    }
+
+    fn command(&self) -> Command {
         let runtime =
             std::env::var_os("KAPSEL_RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_kapsel-runtime").into());
         let mut command = Command::new("unshare");
         command.args(["--mount", "--net", "--uts", "--ipc", "timeout", "-k", "1", "20"]).arg(runtime);
         command.arg("--root").arg(self.sandbox.path("state"));
         command.arg("--log").arg(self.sandbox.path("log")).args(["--log-format", "json"]);
-        command.args(["run", "--bundle"]).arg(self.sandbox.path("bundle")).arg(&self.id);
-        self.outcome(&command.output().unwrap())
+        command
     }
 
     fn outcome(&self, output: &Output) -> Outcome {
@@ -70,7 +77,6 @@ impl Bundle {
             log.lines().last().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!errors.contains("panicked"), "{errors}");
-        self.expect_nothing_left();
         let error = last.filter(|line| line["level"] == "error");
         if let Some(error) = &error {
             assert_eq!(
@@ -258,4 +264,63 @@ fn any_bundle_is_a_container_or_one_line() {
     });
     let one = std::env::var_os("KAPSEL_SEED").is_some();
     assert!(one || ran > 10 && refused > 10, "{ran} ran, {refused} were refused");
+}
+
+#[test]
+fn any_process_of_exec_is_a_program_or_one_line_and_the_container_goes_on() {
+    let bundle = Bundle::new();
+    let mut config = bundle.document();
+    config["process"]["args"] = json!(["sleep", "60"]);
+    fs::write(bundle.sandbox.path("bundle/config.json"), config.to_string()).unwrap();
+    let mut run = bundle.command();
+    run.args(["run", "--detach", "--bundle"]).arg(bundle.sandbox.path("bundle")).arg(&bundle.id);
+    // Not the test's own streams: the container keeps them.
+    assert!(run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    let _end = End(&bundle);
+    let (mut ran, mut refused) = (0, 0);
+    let file = bundle.sandbox.path("process.json");
+    cases(100, usize::MAX, |chance| {
+        let mut process = common::process("true");
+        // The document is small: a change of it is seldom a good one.
+        if chance.below(3) > 0 {
+            change(chance, &mut process, &WORDS);
+        }
+        if process.is_object() {
+            process["terminal"] = json!(false);
+        }
+        let mut text = process.to_string().into_bytes();
+        if chance.below(4) == 0 {
+            mutate(chance, &mut text, &WORDS);
+        }
+        fs::write(&file, &text).unwrap();
+        let mut exec = bundle.command();
+        let output = exec.args(["exec", "--process"]).arg(&file).arg(&bundle.id).output().unwrap();
+        let shown = String::from_utf8_lossy(&text);
+        match bundle.outcome(&output) {
+            Outcome { error: Some(error), status } => {
+                refused += 1;
+                assert_eq!(status, 255, "{error}: {shown}");
+            }
+            Outcome { status, .. } => {
+                ran += 1;
+                assert_ne!(status, 124, "it hangs: {shown}");
+            }
+        }
+    });
+    let state = bundle.command().arg("state").arg(&bundle.id).output().unwrap();
+    assert!(String::from_utf8_lossy(&state.stdout).contains("running"), "the container has ended: {state:?}");
+    let one = std::env::var_os("KAPSEL_SEED").is_some();
+    assert!(one || ran > 10 && refused > 10, "{ran} ran, {refused} were refused");
+}
+
+/// Ends the container, also where the test fails.
+struct End<'a>(&'a Bundle);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.command().args(["delete", "--force"]).arg(&self.0.id).status();
+        if !std::thread::panicking() {
+            self.0.expect_nothing_left();
+        }
+    }
 }
