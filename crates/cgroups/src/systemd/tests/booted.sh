@@ -21,18 +21,22 @@ done
 touch /run/dev/console
 mount --bind /dev/null /run/dev/console
 mount --rbind /run/dev /dev
-if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
+layout=$(stat -f -c %T /sys/fs/cgroup)
+hierarchies=$(cut -d: -f2 /proc/self/cgroup)
+mount -t tmpfs tmpfs /sys/fs/cgroup
+if [ "$layout" = cgroup2fs ]; then
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 else
-    hierarchies=$(cut -d: -f2 /proc/self/cgroup)
-    mount -t tmpfs tmpfs /sys/fs/cgroup
     mkdir /sys/fs/cgroup/unified
     mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
     for hierarchy in $hierarchies; do
         mkdir "/sys/fs/cgroup/${hierarchy#name=}"
         mount -t cgroup -o "$hierarchy" cgroup "/sys/fs/cgroup/${hierarchy#name=}"
     done
-    [ -d /sys/fs/cgroup/systemd ] || { mkdir /sys/fs/cgroup/systemd; mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd; }
+    if [ ! -d /sys/fs/cgroup/systemd ]; then
+        mkdir /sys/fs/cgroup/systemd
+        mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+    fi
 fi
 mkdir -p /run/systemd/system /run/dbus
 cd /run/systemd/system
