@@ -13,14 +13,14 @@ import { run, scratch, testEngine, type Census, type CommandResult, type TestEng
 import { criu } from './criu.ts';
 
 const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
-const image = 'host:bash,cat,mkfifo,rm,sleep';
+const image = 'host:bash,cat,flock,mkfifo,rm,sleep';
 
 /** Answers each line that is put into /ask with how many there were; a child of it lives all the time. */
 const counter = `
-  rm -f /etc/removed; mkfifo /ask; n=0; sleep 100000 & child=$!
+  rm -f /etc/removed; mkfifo /ask; exec 3<> /ask; n=0; sleep 100000 & child=$!
   trap 'exit 7' TERM
   echo "ready $$ $child"
-  while read line < /ask; do
+  while read line <&3; do
     n=$((n + 1))
     echo "$n $line $$ $child $(cat /proc/$child/comm) $(cat /proc/sys/kernel/hostname)"
   done`;
@@ -211,8 +211,8 @@ t('an established connection survives', async () => {
   const listening = spawn('nsenter', [`--net=/proc/${namespace.pid}/ns/net`, process.execPath, server]);
   try {
     await once(listening.stdout, 'data');
-    const talk = `mkfifo /ask; exec 3<> /dev/tcp/127.0.0.1/4711; echo ready
-      while read line < /ask; do echo "$line" >&3; read answer <&3; echo "$answer"; done`;
+    const talk = `mkfifo /ask; exec 4<> /ask 3<> /dev/tcp/127.0.0.1/4711; echo ready
+      while read line <&4; do echo "$line" >&3; read answer <&3; echo "$answer"; done`;
     // CRIU 4.1 asks a TCP socket what Linux 6.16 tells of no such socket any more; 4.2 does not.
     const newer = { KAPSEL_CRIU: await criu('forky') };
     const started = ['run', '-d', '--name', 'tcp', '--network', 'host', image, 'bash', '-c', talk];
@@ -231,6 +231,18 @@ t('an established connection survives', async () => {
     listening.kill('SIGKILL');
     await rm(archive, { force: true });
   }
+});
+
+t('a file that is locked needs --file-locks', async () => {
+  const script = `exec 9> /lock; flock 9; ${counter}`;
+  const container = await here.engine.containers.start(image, { name: 'locked', command: ['bash', '-c', script] });
+  await lastLine(container, 'ready');
+  const { exitCode, stderr } = await here.kapsel(['checkpoint', 'locked']);
+  assert.is(exitCode, 1);
+  assert.match(stderr, /^kapsel: cannot checkpoint the container: .*--file-locks.*\n$/);
+  succeeded(await here.kapsel(['checkpoint', '--file-locks', 'locked']));
+  succeeded(await here.kapsel(['restore', '--file-locks', 'locked']));
+  assert.is((await container.exec({ command: ['flock', '-n', '/lock', 'cat', '/dev/null'] })).exitCode, 1);
 });
 
 t('a terminal is attached to again', async () => {
@@ -313,6 +325,15 @@ t('what cannot be checkpointed goes on', async () => {
   assert.match((await here.kapsel(['checkpoint', '-R', 'paused'])).stderr, /the container is paused/);
   await container.unpause();
   assert.match((await here.kapsel(['checkpoint', 'paused'])).stderr, /is of --rm/);
+  for (const [flag, options] of [
+    ['--init', { init: true }],
+    ['--userns', { userns: '100000:65536' }],
+  ] as const) {
+    const other = await here.engine.containers.start(image, { command: ['sleep', '1000'], ...options });
+    const { stderr } = await here.kapsel(['checkpoint', other.id]);
+    assert.ok(stderr.includes(`is of ${flag}, and could not be restored`), stderr);
+    assert.is((await other.inspect()).State.Status, 'running');
+  }
   await ask(container, 1, 'on');
   await container.kill();
   assert.match((await here.kapsel(['checkpoint', 'paused'])).stderr, /No such container|not running/);

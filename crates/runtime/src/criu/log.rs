@@ -20,10 +20,10 @@ pub fn failure(what: &str, log: &Path, response: &Response) -> Error {
 
 /// An error of the conversation itself, or the log's if there is one.
 pub fn explain<T>(what: &str, log: &Path, result: Result<T>) -> Result<T> {
-    result.map_err(|error| match reason(log) {
-        Some(reason) if error.code == "CRIU_FAILED" => {
-            let message = format!("{what}: {reason}; the whole log is {}", log.display());
-            Error { message, ..error }
+    result.map_err(|error| match error.code.as_str() {
+        "CRIU_FAILED" => {
+            let reason = reason(log).unwrap_or_else(|| error.message.clone());
+            Error { message: format!("{what}: {reason}; the whole log is {}", log.display()), ..error }
         }
         _ => error,
     })

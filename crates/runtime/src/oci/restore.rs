@@ -101,10 +101,12 @@ impl Restoring<'_> {
         // First of all: whoever finds it later must know where the rest may be.
         self.entry.write(&self.record)?;
         let path = self.record.cgroups_path.as_deref().unwrap_or_default();
-        let cgroup = cgroup::make(self.context, &self.record.config, path)?;
-        if cgroup.is_none() {
+        let cgroup = cgroup::make(self.context, &self.record.config, path);
+        if !matches!(cgroup, Ok(Some(_))) {
+            // There is none, or it is another's: nothing of it is to be removed with us.
             self.record.cgroups_path = None;
         }
+        let cgroup = cgroup?;
         let (config, rootfs) = (self.record.config.clone(), Rootfs::Directory(self.record.rootfs.clone()));
         let (terms, directory) = (terms(self.arguments)?, self.entry.directory.clone());
         let text = |name: &str| -> Result<Option<String>> {
