@@ -24,6 +24,8 @@ pub struct Dump<'a> {
     pub pid: i32,
     /// The document that the container was made by.
     pub config: &'a Config,
+    /// What its standard streams were when it began ([`super::streams`]).
+    pub streams: &'a [String],
     /// Its cgroup, whose freezer holds it still.
     pub cgroup: Option<&'a Cgroup>,
     /// It goes on afterwards.
@@ -78,10 +80,9 @@ impl Dump<'_> {
         options.external = self.namespaces()?;
         if !self.pre_dump {
             let inside = mountinfo::of(&self.pid.to_string())?;
-            let streams = streams::of(self.pid, &inside)?;
-            options.external.extend(streams::external(&streams).cloned());
+            options.external.extend(streams::external(self.streams).cloned());
             options.external.extend(external::of_dump(self.config, &inside, &mountinfo::of("self")?));
-            streams::write(&self.terms.images, &streams)?;
+            streams::write(&self.terms.images, self.streams)?;
         }
         session.send(&rpc::request(kind, Some(&options)))?;
         Ok(Dumping { session, log: work.join(LOG), kind, status: self.status })

@@ -12,7 +12,7 @@ mod mountinfo;
 mod restore;
 mod rpc;
 mod session;
-mod streams;
+pub mod streams;
 mod wire;
 
 use std::fs::DirBuilder;

@@ -2,46 +2,43 @@
 //! (`descriptors.json`, as other runtimes have it), and what they are to be is handed over at the restore.
 
 use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
-use super::mountinfo::Mounted;
 use crate::error::{Error, Result};
 
 const NAME: &str = "descriptors.json";
 
-/// What a process's descriptors 0, 1 and 2 are, as CRIU names it: `pipe:[INODE]` and, for a file that is not in the
-/// container, `file[MOUNT:INODE]` (in hexadecimal). Others are the container's own, and named by their path.
-pub fn of(pid: i32, inside: &[Mounted]) -> Result<[String; 3]> {
-    let name = |fd: u32| -> Result<String> {
-        let path = format!("/proc/{pid}/fd/{fd}");
-        // A program may have closed it.
-        let Ok(target) = fs::read_link(&path) else { return Ok(String::new()) };
-        let target = target.to_string_lossy().into_owned();
-        if !target.starts_with('/') {
-            return Ok(target);
-        }
-        let failed = |error| Error::io(format_args!("cannot look at {path}"), &error);
-        let inode = fs::metadata(&path).map_err(failed)?.st_ino();
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).map_err(failed)?;
-        let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u64>().ok());
-        match mount {
-            Some(mount) if !inside.iter().any(|mounted| mounted.id == mount) => {
-                Ok(format!("file[{mount:x}:{inode:x}]"))
-            }
-            _ => Ok(target),
-        }
-    };
-    Ok([name(0)?, name(1)?, name(2)?])
+/// What descriptors that become a program's standard streams are, as CRIU names it: `pipe:[INODE]` and, for a file,
+/// `file[MOUNT:INODE]` (in hexadecimal). Asked before there is a program: a shell may have put others in their place when
+/// there is a checkpoint.
+pub fn of(streams: [BorrowedFd; 3]) -> Result<[String; 3]> {
+    let [stdin, stdout, stderr] = streams.map(name);
+    let failed = |error| Error::io("cannot look at the standard streams", &error);
+    Ok([stdin.map_err(failed)?, stdout.map_err(failed)?, stderr.map_err(failed)?])
+}
+
+fn name(stream: BorrowedFd) -> io::Result<String> {
+    let fd = stream.as_raw_fd();
+    let target = fs::read_link(format!("/proc/self/fd/{fd}"))?.to_string_lossy().into_owned();
+    if !target.starts_with('/') {
+        return Ok(target);
+    }
+    let inode = fs::metadata(format!("/proc/self/fd/{fd}"))?.st_ino();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
+    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u64>().ok());
+    Ok(mount.map_or(target, |mount| format!("file[{mount:x}:{inode:x}]")))
 }
 
 /// Those that CRIU must be told not to look for in the container.
-pub fn external(streams: &[String; 3]) -> impl Iterator<Item = &String> {
+pub fn external(streams: &[String]) -> impl Iterator<Item = &String> {
     streams.iter().filter(|name| name.starts_with("file["))
 }
 
 /// Writes them beside the images.
-pub fn write(images: &Path, streams: &[String; 3]) -> Result<()> {
+pub fn write(images: &Path, streams: &[String]) -> Result<()> {
     let path = images.join(NAME);
     let json = serde_json::to_vec(streams).map_err(|error| Error::new("OUTPUT", error.to_string()))?;
     fs::write(&path, json).map_err(|error| Error::io(format_args!("cannot write {}", path.display()), &error))
@@ -71,6 +68,8 @@ pub fn read(images: &Path) -> Result<Vec<(String, i32)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -85,10 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_external_where_the_container_does_not_have_its_mount() {
-        let own = super::super::mountinfo::of("self").unwrap();
-        let pid = std::process::id() as i32;
-        let inside = of(pid, &own).unwrap();
-        assert!(!inside.iter().any(|name| name.starts_with("file[")), "{inside:?}");
+    fn a_file_is_known_by_its_mount_and_inode_and_a_pipe_by_its_inode() {
+        let null = fs::File::open("/dev/null").unwrap();
+        let (read, write) = std::io::pipe().unwrap();
+        let [first, second, third] = of([null.as_fd(), read.as_fd(), write.as_fd()]).unwrap();
+        let inode = fs::metadata("/dev/null").unwrap().st_ino();
+        assert!(first.starts_with("file[") && first.ends_with(&format!(":{inode:x}]")), "{first}");
+        assert!(second.starts_with("pipe:[") && second == third, "{second} {third}");
     }
 }

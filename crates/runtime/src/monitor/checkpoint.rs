@@ -37,6 +37,7 @@ impl Monitor {
             terms: &asked.terms,
             pid,
             config: &asked.config,
+            streams: &self.streams,
             cgroup: self.cgroup.as_ref(),
             leave_running: asked.leave_running,
             pre_dump: false,

@@ -84,6 +84,8 @@ struct Monitor {
     started_at: Option<Timestamp>,
     paused: bool,
     checkpoint: Option<Checkpoint>,
+    /// What the container's streams were when it began, for a checkpoint.
+    streams: Vec<String>,
     /// Columns and rows that a client asked for before there was a terminal.
     size: Option<(u16, u16)>,
     /// When to give back what only the start needed.
@@ -153,6 +155,7 @@ impl Monitor {
             started_at: None,
             paused: false,
             checkpoint: None,
+            streams: Vec::new(),
             size: None,
             trim_at: None,
             ended_at: None,

@@ -9,6 +9,7 @@ use kapsel_sandbox::{Launched, Stdio};
 
 use super::epoll::{self, Epoll, Token, Watched};
 use super::stdio::{set_nonblocking, write};
+use crate::criu::streams;
 use crate::error::{Error, Result};
 
 /// The container's first process. Those of execs have other numbers.
@@ -72,6 +73,11 @@ impl Pipes {
     pub fn stdio(&self) -> Stdio<'_> {
         let [stdin, stdout, stderr] = &self.theirs;
         Stdio::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() }
+    }
+
+    /// What the program's ends are, for a checkpoint.
+    pub fn names(&self) -> Result<Vec<String>> {
+        Ok(streams::of(self.theirs.each_ref().map(OwnedFd::as_fd))?.into())
     }
 
     /// A copy of the program's ends.

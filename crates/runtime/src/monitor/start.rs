@@ -57,6 +57,9 @@ impl Monitor {
         } else {
             Some(Pipes::new(launch_document.stdin, true, true).map_err(engine)?)
         };
+        if let Some(pipes) = &pipes {
+            self.streams = pipes.names().map_err(engine)?;
+        }
         if let Some(terms) = &launch_document.restore {
             return self.restore(launch_document, terms, &rootfs, pipes).map_err(engine);
         }

@@ -52,6 +52,7 @@ pub fn checkpoint(context: &Context, arguments: &Arguments) -> Result<ExitCode> 
         terms: &terms,
         pid: container.record.process.map_or(0, |process| process.pid),
         config: &container.record.config,
+        streams: &container.record.streams,
         cgroup: cgroup.as_ref(),
         leave_running,
         pre_dump,

@@ -67,6 +67,7 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
         bundle: directory,
         rootfs: root,
         created: Timestamp::now().to_string(),
+        streams: stdio::names(&config),
         cgroups_path: Some(cgroup::path(&config, id)),
         has_process,
         config,

@@ -60,6 +60,7 @@ pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         bundle: directory,
         rootfs: root,
         created: Timestamp::now().to_string(),
+        streams: stdio::names(&config),
         cgroups_path: Some(cgroup::path(&config, id)),
         config,
         has_process: true,

@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
 use kapsel_sandbox::Stdio;
-use kapsel_sandbox::spec::Process;
+use kapsel_sandbox::spec::{Config, Process};
 
 use super::arguments::{Arguments, usage};
+use crate::criu::streams;
 use crate::error::Result;
 
 /// As the process asks for. `detached`: nobody of us stays to copy between a terminal and our own streams.
@@ -31,6 +32,16 @@ pub fn of<'a>(
         }
         (false, _) => Ok(Stdio::Fds { stdin: own.0.as_fd(), stdout: own.1.as_fd(), stderr: own.2.as_fd() }),
     }
+}
+
+/// What our own are, which become the program's; nothing where it has a terminal, or where they cannot be looked at: only
+/// a checkpoint needs to know.
+pub fn names(config: &Config) -> Vec<String> {
+    if config.process.as_ref().is_none_or(|process| process.terminal) {
+        return Vec::new();
+    }
+    let own = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    streams::of([own.0.as_fd(), own.1.as_fd(), own.2.as_fd()]).map(Vec::from).unwrap_or_default()
 }
 
 /// How many descriptors from 3 on the program inherits: those that are asked for, and those of systemd's socket

@@ -34,6 +34,9 @@ pub struct Record {
     pub cgroups_path: Option<String>,
     /// Whether the document had a process: without one the container cannot be started.
     pub has_process: bool,
+    /// What its standard streams were when it began, for a checkpoint; empty where they are a terminal.
+    #[serde(default)]
+    pub streams: Vec<String>,
     /// The document as it was then: later changes of the bundle are none of the container's.
     pub config: Config,
 }
