@@ -70,6 +70,8 @@ pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let target = container.process().map_err(|_| not_running())?;
     let entry = entry(&container, arguments)?;
     let user = format!("{}:{}", process.user.uid, process.user.gid);
+    // Other commands need not wait for this one: where the container is paused, it goes on only after they resume it.
+    container.entry.unlock();
     let mut launched = join(&Join {
         target: target.as_fd(),
         process: &process,
@@ -82,8 +84,6 @@ pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         stdio: stdio::of(&process, arguments, detached, &own)?,
         manner: Manner { detached: true, preserve_fds, keep_keyring: false },
     })?;
-    // Other commands need not wait until this program ends.
-    container.entry.unlock();
     let told = launched.wait_exec().map_err(Error::from).and_then(|()| tell(arguments, &launched));
     if let Err(error) = told {
         launched.end();
@@ -112,15 +112,11 @@ fn tell(arguments: &Arguments, launched: &kapsel_sandbox::Launched) -> Result<()
 /// The container's cgroup, or one below it (`--cgroup PATH`).
 fn entry(container: &Container, arguments: &Arguments) -> Result<Option<Entry>> {
     let Some(cgroup) = container.cgroup()? else { return Ok(None) };
-    let below = arguments.texts("cgroup")?;
-    match &below[..] {
-        [] => Ok(Some(cgroup.entry()?)),
-        [path] if !path.contains(':') => {
-            let path = format!("{}/{}", cgroup.path(), path.trim_start_matches('/'));
-            Ok(Some(kapsel_cgroups::Cgroup::open(&path)?.entry()?))
-        }
-        _ => Err(usage("--cgroup takes one path below the container's cgroup, for every hierarchy")),
-    }
+    let places = arguments.texts("cgroup")?;
+    Ok(Some(match container.record.process.filter(|_| places.is_empty()) {
+        Some(process) => cgroup.entry_beside(process.pid)?,
+        None => cgroup.nested_entry(&places)?,
+    }))
 }
 
 /// The document of `--process`, or the container's own process with what the flags change.

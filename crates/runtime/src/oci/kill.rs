@@ -60,10 +60,15 @@ pub fn kill(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         kill_all(&container, signal)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if container.status() == Status::Stopped {
+    let status = container.status();
+    if status == Status::Stopped {
         return Err(not_running());
     }
     removal::kill(&container.process()?, signal)?;
+    if status == Status::Paused && signal == libc::SIGKILL {
+        // On cgroup v1 a frozen process does not die before it is thawed, and it does nothing else then.
+        container.own_cgroup("resume")?.thaw()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

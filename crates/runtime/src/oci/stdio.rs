@@ -27,8 +27,13 @@ pub fn of<'a>(
             Err(usage("the process has a terminal: --console-socket must say who gets it"))
         }
         (true, _) => {
-            let size = process.console_size.unwrap_or_default();
-            Ok(Stdio::Terminal { columns: size.width, rows: size.height })
+            // In the foreground the program sees our own terminal's size from its first instruction on.
+            let (columns, rows) = match process.console_size {
+                Some(size) => (size.width, size.height),
+                None if detached => (0, 0),
+                None => own_size(),
+            };
+            Ok(Stdio::Terminal { columns, rows })
         }
         (false, _) => Ok(Stdio::Fds { stdin: own.0.as_fd(), stdout: own.1.as_fd(), stderr: own.2.as_fd() }),
     }
@@ -42,6 +47,14 @@ pub fn names(config: &Config) -> Vec<String> {
     }
     let own = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     streams::of([own.0.as_fd(), own.1.as_fd(), own.2.as_fd()]).map(Vec::from).unwrap_or_default()
+}
+
+/// Columns and rows of the terminal that stdin is; zeros where it is none.
+fn own_size() -> (u16, u16) {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ fills the winsize where there is a terminal.
+    unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &raw mut size) };
+    (size.ws_col, size.ws_row)
 }
 
 /// How many descriptors from 3 on the program inherits: those that are asked for, and those of systemd's socket

@@ -1,0 +1,16 @@
+//! The OCI command line against a real kernel: `cargo test --test oci`, as root.
+
+mod console;
+mod crash;
+mod escape;
+mod exec;
+mod foreground;
+mod harness;
+mod hooks;
+mod life;
+mod limits;
+mod report;
+mod rootless;
+mod stdio;
+mod terminal;
+mod tracer;
