@@ -118,6 +118,12 @@ impl Error {
     }
 }
 
+impl From<kapsel_cgroups::Error> for Error {
+    fn from(error: kapsel_cgroups::Error) -> Self {
+        Self::new(Stage::Cgroup, error.errno().unwrap_or(0), error.to_string())
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -51,15 +51,21 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
         Cloned::Parent { pid, pidfd } => {
             drop(child);
             let mut launched = Launched::new(pid, pidfd, join.listener, parent);
-            if need_hop && let Err(error) = launched.follow_hop() {
-                return Err(launched.abandon(error));
-            }
-            match join.stdio {
-                Stdio::Fds { .. } => Ok(launched),
-                Stdio::Terminal { .. } => match launched.wait_console() {
-                    Ok(()) => Ok(launched),
-                    Err(error) => Err(launched.abandon(error)),
-                },
+            let mut accompany = || {
+                if need_hop {
+                    launched.follow_hop()?;
+                }
+                if let Some(entry) = join.cgroup {
+                    entry.admit(launched.pid)?;
+                }
+                match join.stdio {
+                    Stdio::Fds { .. } => Ok(()),
+                    Stdio::Terminal { .. } => launched.wait_console(),
+                }
+            };
+            match accompany() {
+                Ok(()) => Ok(launched),
+                Err(error) => Err(launched.abandon(error)),
             }
         }
     }

@@ -121,6 +121,9 @@ impl<'a> Container<'a> {
     /// What the parent still has to do.
     fn accompany(&self, mut launched: Launched) -> Result<Launched, Error> {
         let mut accompany = || {
+            if let Some(entry) = self.plan.cgroup {
+                entry.admit(launched.pid)?;
+            }
             if self.namespaces.need_hop() {
                 launched.follow_hop()?;
             }

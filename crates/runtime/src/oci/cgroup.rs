@@ -1,10 +1,10 @@
 //! The container's cgroup: which one, and with which devices.
 
-use kapsel_cgroups::{Cgroup, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
+use kapsel_cgroups::{Cgroup, Driver, LinuxDeviceCgroup, LinuxDeviceType, LinuxResources};
 use kapsel_sandbox::spec::Config;
 
 use super::Context;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Devices that every container may use (config-linux.md, "Default Devices"), and the making of any node: those that
 /// are not allowed cannot be opened.
@@ -21,31 +21,24 @@ const DEFAULT: [(LinuxDeviceType, Option<i64>, Option<i64>, &str); 10] = [
     (LinuxDeviceType::Character, Some(136), None, "rwm"),
 ];
 
-/// The cgroup's path, absolute below each hierarchy's root.
-pub fn path(config: &Config, id: &str) -> String {
-    match config
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.cgroups_path.as_deref())
-        .filter(|path| !path.is_empty())
-    {
-        Some(path) if path.starts_with('/') => path.to_owned(),
-        Some(path) => format!("/{path}"),
-        None => format!("/{id}"),
+/// The cgroup that the document asks for, as the driver understands it.
+pub fn path(driver: Driver, config: &Config, id: &str) -> String {
+    let asked = config.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+    match (asked.filter(|path| !path.is_empty()), driver) {
+        (None, _) => driver.default_path(id),
+        (Some(path), Driver::Cgroupfs) if !path.starts_with('/') => format!("/{path}"),
+        (Some(path), _) => path.to_owned(),
     }
 }
 
 /// Makes it, with its limits. Where a user without any delegation cannot have one, and asked for none, there is none.
 pub fn make(context: &Context, config: &Config, path: &str) -> Result<Option<Cgroup>> {
-    if context.systemd {
-        return Err(Error::new("UNSUPPORTED", "--systemd-cgroup is not supported"));
-    }
     let linux = config.linux.as_ref();
     let asked = linux.and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let nothing_asked = LinuxResources { devices: Vec::new(), ..asked.clone() } == LinuxResources::default();
     let mut resources = asked;
     add_default_devices(&mut resources.devices);
-    match Cgroup::create(path, &resources) {
+    match context.driver.create(path, &resources) {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(kapsel_cgroups::Error::PermissionDenied { .. } | kapsel_cgroups::Error::NotMounted)
             if context.rootless

@@ -100,18 +100,16 @@ fn status(record: &Record, directory: &std::path::Path) -> Status {
     if !record.process.is_some_and(|process| process.is_alive()) {
         return Status::Stopped;
     }
-    if Gate::is_waiting(directory) {
-        return Status::Created;
-    }
     match cgroup(record) {
         Ok(Some(cgroup)) if cgroup.is_frozen().unwrap_or(false) => Status::Paused,
+        _ if Gate::is_waiting(directory) => Status::Created,
         _ => Status::Running,
     }
 }
 
 fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroups_path else { return Ok(None) };
-    match Cgroup::open(path) {
+    match record.driver.open(path) {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(kapsel_cgroups::Error::NotFound { .. } | kapsel_cgroups::Error::NotMounted) => Ok(None),
         Err(error) => Err(error.into()),

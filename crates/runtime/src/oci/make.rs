@@ -68,7 +68,8 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
         rootfs: root,
         created: Timestamp::now().to_string(),
         streams: stdio::names(&config),
-        cgroups_path: Some(cgroup::path(&config, id)),
+        driver: context.driver,
+        cgroups_path: Some(cgroup::path(context.driver, &config, id)),
         has_process,
         config,
     };

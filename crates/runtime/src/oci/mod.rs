@@ -37,6 +37,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Flag, switch, usage, value};
+use kapsel_cgroups::Driver;
 use kapsel_sandbox::Trace;
 use log::Log;
 use store::Store;
@@ -54,8 +55,8 @@ pub struct Context {
     pub trace: Trace,
     /// Whether we are root of a user namespace only.
     pub rootless: bool,
-    /// Whether cgroups are systemd's to make.
-    pub systemd: bool,
+    /// Who makes cgroups.
+    pub driver: Driver,
 }
 
 /// One verb.
@@ -269,7 +270,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             trace,
             store: Store::new(root(&global)?),
             rootless: rootless::enter()?,
-            systemd: global.has("systemd-cgroup"),
+            driver: if global.has("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs },
             log: open_log(&global)?,
         };
         context.log.debug(&format!("{name} {:?}", arguments.words));

@@ -61,7 +61,8 @@ pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         rootfs: root,
         created: Timestamp::now().to_string(),
         streams: stdio::names(&config),
-        cgroups_path: Some(cgroup::path(&config, id)),
+        driver: context.driver,
+        cgroups_path: Some(cgroup::path(context.driver, &config, id)),
         config,
         has_process: true,
     };

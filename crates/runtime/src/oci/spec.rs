@@ -21,8 +21,8 @@ const TEMPLATE: &str = include_str!("spec.json");
 pub fn spec(_context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
     let path = directory.join("config.json");
-    let mut config: Value =
-        serde_json::from_slice(TEMPLATE.as_bytes()).map_err(|error| Error::new("OUTPUT", error.to_string()))?;
+    let mut config: Value = serde_json::from_slice(TEMPLATE.as_bytes())
+        .map_err(|error| Error::new("OUTPUT", error.to_string()))?;
     if arguments.has("rootless") {
         rootless(&mut config);
     }

@@ -18,6 +18,9 @@ pub fn start(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         Status::Stopped => {
             return Err(Error::new("CONTAINER_NOT_RUNNING", "cannot start a container that has stopped"));
         }
+        Status::Paused => {
+            return Err(Error::new("CONTAINER_PAUSED", "cannot start a paused container; resume it first"));
+        }
         _ => return Err(Error::new("CONTAINER_RUNNING", "cannot start an already running container")),
     }
     if !container.record.has_process {

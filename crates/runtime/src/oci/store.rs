@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use kapsel_cgroups::Driver;
 use kapsel_sandbox::spec::Config;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,9 @@ pub struct Record {
     pub rootfs: PathBuf,
     /// When it was created, RFC 3339.
     pub created: String,
-    /// Its cgroup, absolute below each hierarchy's root; none where it has none.
+    /// Who made its cgroup.
+    pub driver: Driver,
+    /// Its cgroup, as the driver understands it; none where it has none.
     pub cgroups_path: Option<String>,
     /// Whether the document had a process: without one the container cannot be started.
     pub has_process: bool,
