@@ -1,0 +1,111 @@
+// What the virtual machine runs: the Rust test programs, the executable they test and Node with the suites of `inside`,
+// on a disk of their own, at the paths that they have here.
+
+import { copyFile, cp, mkdir, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { command, fileSystem } from './root.ts';
+
+const repository = new URL('../..', import.meta.url).pathname.replace(/\/$/, '');
+const platform = 'linux-x64-gnu';
+
+/** The packages whose tests ask something of the kernel, and the tests among theirs that only compute: emulation is slow. */
+const crates: Record<string, string[]> = {
+  cgroups: [],
+  sandbox: ['property'],
+  seccomp: ['property'],
+  storage: ['units', 'differential', 'hostile', 'host'],
+  runtime: ['property'],
+};
+/** What the suites import. */
+const modules = ['uvu', 'dequal', 'diff', 'kleur', 'mri', 'sade'];
+
+/** A program that ends with 0 where all of its tests pass. */
+export interface Program {
+  /** `CRATE TARGET`, or the name of a suite. */
+  name: string;
+  path: string;
+  args: string[];
+  /** Where it starts: Cargo starts a test in its package's directory. */
+  directory: string;
+}
+
+/** What `inside/run.ts` is told. */
+export interface Plan {
+  programs: Program[];
+  env: Record<string, string>;
+}
+
+export interface Built {
+  programs: Program[];
+  /** Files to be copied. */
+  files: string[];
+  env: Record<string, string>;
+}
+
+interface Message {
+  reason: string;
+  executable: string | null;
+  manifest_path: string;
+  profile: { test: boolean };
+  target: { name: string; kind: string[] };
+}
+
+/** Builds the test programs; lists them with what they need. */
+export async function build(): Promise<Built> {
+  const selected = Object.keys(crates).flatMap((name) => ['-p', `kapsel-${name}`]);
+  const options = ['--locked', '--no-run', '--message-format=json', ...selected];
+  const output = await command('cargo', ['test', ...options], { cwd: repository });
+  const artifacts = output
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as Message)
+    .filter(({ reason, executable }) => reason === 'compiler-artifact' && executable !== null);
+  const programs = artifacts
+    .filter(({ profile }) => profile.test)
+    .map(({ executable, manifest_path: manifest, target }) => {
+      const directory = join(manifest, '..');
+      const name = target.kind[0] === 'test' ? target.name : 'units';
+      return { crate: basename(directory), name, path: executable as string, directory };
+    })
+    .filter(({ crate, name }) => !crates[crate]?.includes(name))
+    .map(({ crate, name, path, directory }) => ({ name: `${crate} ${name}`, path, args: [], directory }));
+  // The sandbox's tests build their example themselves; in the machine there is no compiler, and it must be static.
+  const example = ['rustc', '--locked', '-p', 'kapsel-sandbox', '--example', 'sandbox'];
+  await command('cargo', [...example, '--', '-C', 'target-feature=+crt-static'], { cwd: repository });
+  const examples = artifacts.filter(({ profile }) => !profile.test).map(({ executable }) => executable as string);
+  const runtime = process.env.KAPSEL_RUNTIME ?? join(repository, 'npm', platform, 'kapsel-runtime');
+  return {
+    programs,
+    files: [...programs.map(({ path }) => path), ...examples, runtime],
+    // What is built is there: Cargo has nothing to do. The shipped executable is tested, not the one for debugging.
+    env: { CARGO: 'true', KAPSEL_RUNTIME: runtime, RUST_BACKTRACE: '1' },
+  };
+}
+
+/** A suite of `inside`, run by Node. */
+export function suite(name: string): Program {
+  const path = join(repository, 'test/vm/inside', `${name}.ts`);
+  return { name, path: join(repository, 'node_modules/node/bin/node'), args: [path], directory: repository };
+}
+
+/** Writes the disk: `files` has everything by its absolute path, `directories` lists what is to be seen at its own place. */
+export async function disk(image: string, tree: string, built: Built): Promise<void> {
+  const files = join(tree, 'files');
+  const target = join(built.programs[0]?.path ?? '', '../../..'); /* DIR/debug/deps/NAME */
+  for (const path of built.files) {
+    await mkdir(join(files, path, '..'), { recursive: true });
+    await copyFile(path, join(files, path));
+  }
+  for (const { directory } of built.programs) await mkdir(join(files, directory), { recursive: true });
+  const own = [
+    'test/vm',
+    'node_modules/node/bin/node',
+    'package.json',
+    ...modules.map((name) => `node_modules/${name}`),
+  ];
+  for (const path of own) await cp(join(repository, path), join(files, repository, path), { recursive: true });
+  await copyFile(join(repository, 'test/vm/inside/init'), join(tree, 'init'));
+  const runtime = join(built.env.KAPSEL_RUNTIME ?? '', '..');
+  await writeFile(join(tree, 'directories'), [repository, target, runtime].map((path) => `${path}\n`).join(''));
+  await fileSystem(image, tree, 64);
+}
