@@ -20,13 +20,14 @@ pub(super) fn run(test: &str) -> Option<Result<(), String>> {
     let cgroup =
         Cgroup::create(&format!("/kapsel-test/systemd-{}", std::process::id()), &LinuxResources::default());
     let cgroup = cgroup.unwrap();
-    // The shell goes into the cgroup first, which is then the root of all that systemd sees.
-    let enter: String =
-        cgroup.directories().map(|(_, path)| format!("echo $$ >{}/cgroup.procs; ", path.display())).collect();
-    let unshare = "exec unshare --pid --fork --kill-child --mount --cgroup --net --ipc --uts sh -c \"$0\" booted \"$@\"";
+    // systemd-to-be alone goes into the cgroup, which is then the root of all that it sees.
+    let enter = |(_, path): (_, &Path)| format!("echo 0 >{}/cgroup.procs; ", path.display());
+    let enter: String = cgroup.directories().map(enter).collect();
+    let enter = format!("{enter}exec unshare --cgroup sh -c \"$0\" booted \"$@\"");
     let program = std::env::current_exe().unwrap();
-    let mut shell = Command::new("sh")
-        .args(["-c", &(enter + unshare), include_str!("booted.sh")])
+    let mut shell = Command::new("unshare")
+        .args(["--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts"])
+        .args(["sh", "-c", &enter, include_str!("booted.sh")])
         .arg(results.path())
         .arg(program)
         .args(["--exact", test, "--nocapture"])
