@@ -27,13 +27,13 @@ function bundle(directory: string, rootfs: string, args: string[]): string {
   return directory;
 }
 
-/** Their commands, and what ends the containers that `exec` needs. */
-export function ociPeers(directory: string, rootfs: string): { peers: Peer[]; stop: () => void } {
+/** Their commands, and what ends the containers that `exec` needs. `state`: a tmpfs, as /run is. */
+export function ociPeers(directory: string, rootfs: string, state: string): { peers: Peer[]; stop: () => void } {
   const runtimes: Runtime[] = [
-    { name: 'kapsel-runtime', command: [runtimePath(), '--root', join(directory, 'kapsel-runtime')] },
-    { name: 'runc', command: ['runc', '--root', join(directory, 'runc')] },
+    { name: 'kapsel-runtime', command: [runtimePath(), '--root', join(state, 'kapsel-runtime')] },
+    { name: 'runc', command: ['runc', '--root', join(state, 'runc')] },
   ];
-  const crun = ['crun', '--root', join(directory, 'crun'), '--cgroup-manager', 'disabled'];
+  const crun = ['crun', '--root', join(state, 'crun'), '--cgroup-manager', 'disabled'];
   if (existsSync('/usr/bin/crun')) runtimes.push({ name: 'crun, without cgroups', command: crun });
   const once = bundle(join(directory, 'bundle'), rootfs, ['/bin/true']);
   const peers: Peer[] = [];

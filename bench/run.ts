@@ -114,7 +114,7 @@ const daemon = await dockerDaemon(directory);
 if (daemon) cleanup.defer(() => daemon.stop());
 const all = peers({ directory, rootfs, floor: compile('floor'), docker: daemon?.host });
 if (installed('runc')) {
-  const oci = ociPeers(directory, rootfs);
+  const oci = ociPeers(directory, rootfs, roots.runRoot);
   cleanup.defer(oci.stop);
   all.push(...oci.peers);
 }
