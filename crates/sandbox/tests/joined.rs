@@ -19,7 +19,7 @@ struct Holder(Child);
 impl Holder {
     fn new(flags: &[&str]) -> Self {
         let mut command = Command::new("unshare");
-        command.args(flags).args(["sh", "-c", "echo ready; exec sleep 30"]).stdout(Stdio::piped());
+        command.args(flags).args(["sh", "-c", "echo ready; exec sleep 600"]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

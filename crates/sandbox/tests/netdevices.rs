@@ -71,21 +71,28 @@ fn a_parameter_of_the_device_is_set_where_it_went() {
 #[test]
 fn a_device_that_cannot_move_stays_as_it_was() {
     let look = "ip -o link show first; ip -o addr show first";
+    let twice = json!({"first": {"name": "x"}, "second": {"name": "x"}});
+    let outcome = run_with_pair(&with("true", twice), "", look);
+    assert_eq!((outcome.status, outcome.err.lines().count()), (125, 1), "{outcome:?}");
+    assert!(outcome.err.contains("has a network device x"), "{outcome:?}");
+    assert!(outcome.out.contains(",UP") && outcome.out.contains("10.7.0.1/24"), "{outcome:?}");
+}
+
+#[test]
+fn what_is_no_device_and_no_name_is_refused() {
     let long = "x".repeat(16);
-    for (devices, words) in [
-        (json!({"nosuch": {}}), "nosuch"),
-        (json!({"first": {"name": "lo"}}), "has a network device lo"),
-        (json!({"first": {"name": "x"}, "second": {"name": "x"}}), "has a network device x"),
-        (json!({"first": {"name": "a/b"}}), "a/b"),
-        (json!({"first": {"name": "a%d%d"}}), "a%d"),
-        (json!({"first": {"name": long}}), "no name"),
-        (json!({"first": {"name": "a b"}}), "no name"),
+    let mut sandbox = with("true", json!({}));
+    for (device, words) in [
+        (json!({}), "cannot find nosuch"),
+        (json!({"name": "lo"}), "has a network device lo"),
+        (json!({"name": "a/b"}), "a/b"),
+        (json!({"name": "a%d%d"}), "a%d"),
+        (json!({"name": long}), "no name"),
+        (json!({"name": "a b"}), "no name"),
     ] {
-        let outcome = run_with_pair(&with("true", devices), "", look);
-        assert_eq!((outcome.status, outcome.err.lines().count()), (125, 1), "{outcome:?}");
-        assert!(outcome.err.starts_with("CONFIG_INVALID") || outcome.err.contains("nosuch"), "{outcome:?}");
-        assert!(outcome.err.contains(words), "{words}: {outcome:?}");
-        assert!(outcome.out.contains(",UP") && outcome.out.contains("10.7.0.1/24"), "{outcome:?}");
+        sandbox.document["config"]["linux"]["netDevices"] = json!({"nosuch": device});
+        let refusal = sandbox.refusal();
+        assert!(refusal.contains(words), "{words}: {refusal}");
     }
 }
 
@@ -93,7 +100,12 @@ fn a_device_that_cannot_move_stays_as_it_was() {
 fn a_namespace_that_is_joined_may_have_a_device_of_that_name() {
     // A namespace held by a process of ours, in which the name is taken.
     let mut holder = Command::new("unshare")
-        .args(["--net", "sh", "-c", "ip link add taken type veth peer name other; echo ready; exec sleep 30"])
+        .args([
+            "--net",
+            "sh",
+            "-c",
+            "ip link add taken type veth peer name other; echo ready; exec sleep 600",
+        ])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
