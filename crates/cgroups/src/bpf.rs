@@ -255,7 +255,30 @@ mod tests {
             r#"[{"allow": false}, {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "r"}]"#;
         attach(zero).unwrap();
         assert_eq!((may_read(&procs, c"/dev/null"), may_read(&procs, c"/dev/zero")), (false, true));
+        // systemd's own stands beside ours: one alone is left.
+        let more = load(&devices::program(&rules("[]")).unwrap()).unwrap();
+        let (target, program) = (open.as_raw_fd() as u32, more.as_raw_fd() as u32);
+        let mut second =
+            Attach { target, program, kind: CGROUP_DEVICE, flags: F_ALLOW_MULTI, replace: 0, padding: 0 };
+        bpf(PROG_ATTACH, &mut second).unwrap();
+        attach(null).unwrap();
+        assert_eq!((may_read(&procs, c"/dev/null"), may_read(&procs, c"/dev/zero")), (true, false));
+        let mut again = Attach { target, program, kind: CGROUP_DEVICE, flags: 0, replace: 0, padding: 0 };
+        assert!(bpf(PROG_DETACH, &mut again).is_err(), "the other program is still there");
         drop(procs);
         cgroup.remove().unwrap();
+    }
+
+    #[test]
+    fn the_limit_of_locked_memory_is_as_before() {
+        let limit = || {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // SAFETY: the structure lives as long as the call.
+            unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+            (limit.rlim_cur, limit.rlim_max)
+        };
+        let before = limit();
+        assert_eq!(with_locked_memory(|| 7), 7, "a limit that cannot be raised is no error");
+        assert_eq!(limit(), before);
     }
 }

@@ -18,6 +18,71 @@ fn a_child_is_in_the_cgroup_of_every_hierarchy_before_its_first_instruction() {
     cgroup.remove().unwrap();
 }
 
+/// Where a process is, as `CONTROLLERS:PATH` of every hierarchy.
+fn places(shell: &Shell) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", shell.0)).unwrap();
+    text.lines().map(|line| line.split_once(':').unwrap().1.to_owned()).collect()
+}
+
+/// Makes a cgroup below another, ready for processes.
+fn nest(cgroup: &Cgroup, name: &str) {
+    for (_, path) in cgroup.directories() {
+        let nested = path.join(name);
+        std::fs::create_dir(&nested).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(value) = std::fs::read_to_string(path.join(file)) {
+                std::fs::write(nested.join(file), value).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn an_exec_enters_nested_cgroups_of_all_or_some_controllers() {
+    let cgroup = create(&LinuxResources::default());
+    nest(&cgroup, "nested");
+    let below = format!("{}/nested", cgroup.path());
+    let enter = |places: &[&str]| {
+        let shell = Shell::enter(&cgroup.nested_entry(places).unwrap(), "exec sleep 60", true).unwrap();
+        eventually("it is in", || shell.is("sleep"));
+        shell
+    };
+    let shell = enter(&["/nested"]);
+    assert!(places(&shell).iter().all(|place| place.ends_with(&format!(":{below}"))), "{:?}", places(&shell));
+    if has("memory") && has("pids") {
+        let some = enter(&["memory:nested"]);
+        let seen = places(&some);
+        assert!(seen.contains(&format!("memory:{below}")), "{seen:?}");
+        assert!(seen.contains(&format!("pids:{}", cgroup.path())), "{seen:?}");
+    }
+    for wrong in ["/absent", "../a", "nothing:nested"] {
+        assert!(cgroup.nested_entry(&[wrong]).is_err(), "{wrong}");
+    }
+    cgroup.kill_all().unwrap();
+    shell.wait();
+    eventually("all are gone", || cgroup.processes().unwrap().is_empty());
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn an_exec_goes_where_others_are_when_a_v2_cgroup_has_handed_its_controllers_down() {
+    if mounts().unwrap().0 != Layout::Unified {
+        return;
+    }
+    let cgroup = create(&LinuxResources::default());
+    nest(&cgroup, "init");
+    let first = Shell::enter(&cgroup.nested_entry(&["init"]).unwrap(), "exec sleep 60", true).unwrap();
+    std::fs::write(directory(&cgroup, "").join("cgroup.subtree_control"), "+memory").unwrap();
+    let refused = Shell::enter(&cgroup.entry().unwrap(), "exec sleep 60", true).err().unwrap();
+    assert_eq!(refused.raw_os_error(), Some(libc::EBUSY), "{refused}");
+    let second = Shell::enter(&cgroup.entry_beside(first.0).unwrap(), "exec sleep 60", true).unwrap();
+    assert_eq!(places(&second), places(&first));
+    cgroup.kill_all().unwrap();
+    first.wait();
+    second.wait();
+    cgroup.remove().unwrap();
+}
+
 #[test]
 fn removing_takes_the_parent_that_was_made_and_leaves_one_that_was_there() {
     let made = parent();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kapsel_cgroups::{Cgroup, LinuxResources, mounts};
+use kapsel_cgroups::{Cgroup, Entry, LinuxResources, mounts};
 
 /// A parent that belongs to one test alone.
 pub fn parent() -> String {
@@ -79,8 +79,12 @@ pub struct Shell(pub i32);
 impl Shell {
     /// `into_unified`: whether it enters the v2 cgroup too, as containers do.
     pub fn start(cgroup: &Cgroup, script: &str, into_unified: bool) -> Self {
+        Self::enter(&cgroup.entry().expect("an entry"), script, into_unified)
+            .expect("a process in the cgroup")
+    }
+
+    pub fn enter(entry: &Entry, script: &str, into_unified: bool) -> std::io::Result<Self> {
         const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-        let entry = cgroup.entry().expect("an entry");
         let words = ["/bin/sh", "-c", script].map(|word| CString::new(word).expect("no NUL"));
         let arguments = [words[0].as_ptr(), words[1].as_ptr(), words[2].as_ptr(), std::ptr::null()];
         // SAFETY: all of clone_args is integers.
@@ -102,8 +106,12 @@ impl Shell {
                 libc::_exit(99);
             }
         }
-        assert!(pid > 0, "clone3: {}", std::io::Error::last_os_error());
-        Self(pid as i32)
+        if pid > 0 { Ok(Self(pid as i32)) } else { Err(std::io::Error::last_os_error()) }
+    }
+
+    /// Whether it has become that program.
+    pub fn is(&self, program: &str) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|name| name.trim() == program)
     }
 
     /// The wait status, once it has ended.
