@@ -19,6 +19,9 @@ debianPackages([
   { package: 'strace', program: 'strace', why: 'the tests count the programs that are started with it' },
   { package: 'jq', program: 'jq', why: 'the tests edit image configs with it' },
   { package: 'iproute2', program: 'ip', why: 'the default image has it' },
+  { package: 'containerd', file: '/usr/bin/ctr', why: 'the tests run containerd on the runtime' },
+  { package: 'docker.io', file: '/usr/sbin/dockerd', why: 'the tests run Docker and a Swarm on the runtime' },
+  { package: 'podman', file: '/usr/bin/podman', why: 'the tests run podman on the runtime' },
   { package: 'util-linux', program: 'setpriv', why: 'the rootless tests become an ordinary user with it' },
 ]);
 setup();

@@ -86,7 +86,10 @@ export class Docker {
   /** Removes every container and checks that no mount, cgroup or process is left of them. */
   async clean(): Promise<void> {
     const ids = (await this.output('ps', '--all', '--quiet')).split('\n').filter(Boolean);
-    if (ids.length > 0) await this.output('rm', '--force', '--volumes', ...ids);
+    // What the daemon itself is removing just now is refused.
+    if (ids.length > 0) await this.run(['rm', '--force', '--volumes', ...ids]);
+    for (let tries = 0; tries < 100 && (await this.output('ps', '--all', '--quiet')) !== ''; tries += 1)
+      await setTimeout(100);
     assert.equal(await this.machine.mounts(), this.#mounts);
     assert.equal(await cgroups(this.#parent), []);
     assert.equal(await this.#names(), this.#processes);

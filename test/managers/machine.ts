@@ -1,5 +1,5 @@
-// A machine of the test's own for the container managers of Debian: process, mount and network namespaces, an empty
-// /run, and an /etc, /opt and /var whose changes go into memory. It ends with the test, and everything in it too.
+// A machine of the test's own for the container managers of Debian: process, mount, network and host name
+// namespaces, an empty /run, and an /etc, /opt and /var whose changes go into memory. It ends with the test, and everything in it too.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,6 +26,7 @@ const init = `
   done
   mkdir -p /run/lock
   ip link set lo up
+  hostname "$0"
   echo ready
   cat >/dev/null
 `;
@@ -51,15 +52,15 @@ export class Machine {
     this.environment = environment;
   }
 
-  static async make(environment: Record<string, string> = {}): Promise<Machine> {
+  /** Makes it; `name` is its host name. */
+  static async make(name = 'machine'): Promise<Machine> {
     const env = {
       // Debian's own managers, whatever else is installed.
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: join(scratch, 'home'),
-      ...environment,
     };
-    const flags = ['--mount', '--net', '--pid', '--fork', '--mount-proc', '--kill-child'];
-    const unshare = spawn('unshare', [...flags, 'sh', '-c', init], {
+    const flags = ['--mount', '--net', '--pid', '--uts', '--fork', '--mount-proc', '--kill-child'];
+    const unshare = spawn('unshare', [...flags, 'sh', '-c', init, name], {
       env: { ...process.env, ...env },
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -71,7 +72,7 @@ export class Machine {
 
   /** The command line that runs this one inside. */
   inside(command: string, args: string[]): [command: string, args: string[]] {
-    return ['nsenter', ['--target', `${this.pid}`, '--mount', '--net', '--pid', command, ...args]];
+    return ['nsenter', ['--target', `${this.pid}`, '--mount', '--net', '--pid', '--uts', command, ...args]];
   }
 
   /** Runs a program inside to its end. */
