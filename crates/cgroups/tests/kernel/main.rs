@@ -3,4 +3,5 @@
 mod accounting;
 mod life;
 mod limits;
+mod rare;
 mod support;
