@@ -78,6 +78,8 @@ impl Session {
         let root = root.map(|(tree, place)| c_path(place).map(|place| (tree, place))).transpose()?;
         let prepare = move || {
             if let Some((tree, place)) = &root {
+                // Half a restore is of no use to anybody. Half a dump would leave the processes standing: it goes on.
+                die_with_parent()?;
                 mount_privately(tree, place)?;
             }
             let (ours, theirs) = pair()?;
@@ -222,6 +224,14 @@ fn place(descriptors: &[OwnedFd]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn die_with_parent() -> io::Result<()> {
+    // SAFETY: this option takes a number.
+    match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Attaches a detached mount on a directory, in a mount namespace of this process's own.
