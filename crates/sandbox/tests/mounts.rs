@@ -334,10 +334,14 @@ fn with_user_namespace(config: &mut Value) {
 
 #[test]
 fn in_a_user_namespace_idmap_shows_the_owners_as_it_maps_them() {
-    let seen = |options: &[&str]| owners(options, None, with_user_namespace);
-    assert_eq!(seen(&["rbind", "ridmap"]).out, "7:7\n7:7\n");
-    assert_eq!(seen(&["rbind", "idmap"]).out, "7:7\n65534:65534\n");
-    assert_eq!(seen(&["rbind"]).out, "65534:65534\n65534:65534\n");
+    for (options, expected) in [
+        (&["rbind", "ridmap"][..], "7:7\n7:7\n"),
+        (&["rbind", "idmap"], "7:7\n65534:65534\n"),
+        (&["rbind"], "65534:65534\n65534:65534\n"),
+    ] {
+        let outcome = owners(options, None, with_user_namespace);
+        assert_eq!(outcome.out, expected, "{options:?}: {outcome:?}");
+    }
 }
 
 #[test]
