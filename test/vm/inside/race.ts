@@ -10,8 +10,8 @@ import * as assert from 'uvu/assert';
 
 const directory = mkdtempSync(join(tmpdir(), 'kapsel-test-race-'));
 const runtimes = { kapsel: process.env.KAPSEL_RUNTIME as string, crun: '/usr/bin/crun' };
-const rounds = 7;
-const runs = 4;
+const rounds = 5;
+const runs = 3;
 
 /** What `crun spec` writes, with `/bin/true` and limits. */
 function bundle(): void {
