@@ -24,7 +24,7 @@ const built = await build();
 const patterns = process.argv.slice(2);
 const wanted = ({ name }: Program) => patterns.length === 0 || patterns.some((pattern) => name.includes(pattern));
 const boots = [
-  { layout: 'unified', programs: [...built.programs, suite('oci'), suite('race')].filter(wanted), deadline: 480 },
+  { layout: 'unified', programs: [suite('oci'), ...built.programs, suite('race')].filter(wanted), deadline: 510 },
   {
     layout: 'legacy',
     programs: built.programs.filter(({ name }) => name === 'cgroups kernel').filter(wanted),
