@@ -1,4 +1,5 @@
 // Docker with kapsel-runtime named by `--runtime`: what happens to a container after its start.
+// deadline: 240
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

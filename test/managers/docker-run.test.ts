@@ -1,4 +1,5 @@
 // Docker with kapsel-runtime as the daemon's default: `docker run` and what its flags do inside.
+// deadline: 240
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // podman with kapsel-runtime under conmon: no daemon, so nothing but its store may be left between two commands.
+// deadline: 240
 
 import { mkdir, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';

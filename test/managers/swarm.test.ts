@@ -1,6 +1,7 @@
 // A Swarm of two daemons, each in a machine of its own, with a cable between the two and kapsel-runtime in both.
 // The service is found by name (DNS round robin) and by ports of the nodes: that needs no IPVS in the kernel, as virtual
 // addresses and the routing mesh do.
+// deadline: 240
 
 import { setTimeout } from 'node:timers/promises';
 import { suite } from 'uvu';
