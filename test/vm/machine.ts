@@ -69,19 +69,20 @@ export async function boot({ root, disk, layout, deadline, report }: Boot): Prom
   for (const stream of [child.stdout, child.stderr])
     stream?.on('data', (chunk: Buffer) => (console += chunk.toString('latin1')));
   let ended = false;
+  let fault: string | undefined;
   const lines = createInterface({ input: child.stdio[3] as NodeJS.ReadableStream });
-  lines.on('line', (line) => {
-    if (line.trim() === 'end') ended = true;
-    else report(JSON.parse(line) as Result);
-  });
-  let hung = false;
-  const timer = setTimeout(() => {
-    hung = true;
+  const end = (why: string) => {
+    fault = why;
     child.kill('SIGKILL');
-  }, deadline * 1000);
+  };
+  lines.on('line', (line) => {
+    if (line === 'end') ended = true;
+    else if (line.startsWith('{')) report(JSON.parse(line) as Result);
+    else end(`the machine reported ${JSON.stringify(line)}`);
+  });
+  const timer = setTimeout(() => end(`the machine did not end within ${deadline} s`), deadline * 1000);
   await once(child, 'close');
   clearTimeout(timer);
-  if (ended) return undefined;
-  const said = console.split('\n').slice(-60).join('\n');
-  return `${hung ? `the machine did not end within ${deadline} s` : 'the machine ended before its tests'}; its console:\n${said}`;
+  if (!ended) fault ??= 'the machine ended before its tests';
+  return fault && `${fault}; its console:\n${console.split('\n').slice(-60).join('\n')}`;
 }
