@@ -53,11 +53,12 @@ export class Machine {
   }
 
   /** Makes it; `name` is its host name. */
-  static async make(name = 'machine'): Promise<Machine> {
+  static async make(environment: Record<string, string> = {}, name = 'machine'): Promise<Machine> {
     const env = {
       // Debian's own managers, whatever else is installed.
       PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
       HOME: join(scratch, 'home'),
+      ...environment,
     };
     const flags = ['--mount', '--net', '--pid', '--uts', '--fork', '--mount-proc', '--kill-child'];
     const unshare = spawn('unshare', [...flags, 'sh', '-c', init, name], {

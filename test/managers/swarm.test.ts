@@ -31,8 +31,8 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 
 t.before(async () => {
   const flags = ['--default-runtime', 'kapsel'];
-  first = new Docker(await Machine.make('first'), flags, 'first');
-  second = new Docker(await Machine.make('second'), flags, 'second');
+  first = new Docker(await Machine.make({}, 'first'), flags, 'first');
+  second = new Docker(await Machine.make({}, 'second'), flags, 'second');
   const end = (machine: Machine) => ['netns', `${machine.pid}`];
   const enter = ['--target', `${first.machine.pid}`, '--net', 'ip', 'link', 'add', 'cable', 'type', 'veth'];
   await must('nsenter', [...enter, 'peer', 'name', 'cable', ...end(second.machine)]);
