@@ -29,10 +29,9 @@ fn nest(cgroup: &Cgroup, name: &str) {
     for (_, path) in cgroup.directories() {
         let nested = path.join(name);
         std::fs::create_dir(&nested).unwrap();
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            if let Ok(value) = std::fs::read_to_string(path.join(file)) {
-                std::fs::write(nested.join(file), value).unwrap();
-            }
+        // A new cpuset of v1 is empty.
+        for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|file| nested.join(file).exists()) {
+            std::fs::copy(path.join(file), nested.join(file)).unwrap();
         }
     }
 }

@@ -104,11 +104,11 @@ fn live(path: &str, reload: &dyn Fn()) {
     assert_eq!(second.cgroups(), first.cgroups());
     let nested: Vec<_> = opened.directories().map(|(_, path)| path.join("nested")).collect();
     nested.iter().for_each(|path| std::fs::create_dir(path).unwrap());
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        let (from, to) =
-            (nested.iter().map(|path| path.join("..").join(file)), nested.iter().map(|path| path.join(file)));
-        let exists = |(from, _): &(std::path::PathBuf, _)| from.exists();
-        from.zip(to).filter(exists).for_each(|(from, to)| drop(std::fs::copy(from, to)));
+    // A new cpuset of v1 is empty.
+    for (path, file) in nested.iter().flat_map(|path| [(path, "cpuset.cpus"), (path, "cpuset.mems")]) {
+        if path.join(file).exists() {
+            std::fs::copy(path.join("..").join(file), path.join(file)).unwrap();
+        }
     }
     let third = Sleeper::start(&opened.nested_entry(&["/nested"]).unwrap()).unwrap();
     let expected = format!("{}/nested", cgroup.path());
