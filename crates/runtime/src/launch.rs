@@ -122,6 +122,15 @@ mod tests {
         let launch = Launch::parse(json).unwrap();
         assert_eq!((launch.stop_signal, launch.stop_timeout, launch.stdin), (libc::SIGTERM, 10, false));
         assert_eq!(launch.rootfs(false).unwrap_err().code, "LAUNCH_INVALID");
+        assert!(launch.restore.is_none());
+    }
+
+    #[test]
+    fn a_launch_may_begin_with_a_checkpoint() {
+        let json = br#"{"config":{"process":{}},"runDirectory":"/run/x","restore":{"images":"/i","work":"/w","fileLocks":true}}"#;
+        let terms = Launch::parse(json).unwrap().restore.unwrap();
+        assert_eq!((terms.images, terms.work), ("/i".into(), Some("/w".into())));
+        assert!(terms.file_locks && !terms.tcp_established);
     }
 
     #[test]

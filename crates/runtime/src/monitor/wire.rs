@@ -198,6 +198,10 @@ mod tests {
         assert!(
             matches!(read(exec), Ok(Request::Exec(exec)) if exec.streams.stdout && exec.group_add == ["video"])
         );
+        let checkpoint = r#"{"request":"checkpoint","config":{"ociVersion":"1.3.0"},"images":"/i","work":"/w","leaveRunning":true,"tcpEstablished":true}"#;
+        assert!(matches!(read(checkpoint), Ok(Request::Checkpoint(asked))
+            if asked.leave_running && asked.terms.tcp_established && !asked.terms.file_locks
+                && asked.terms.images.as_os_str() == "/i"));
         for garbage in
             ["", "{}", "null", r#"{"request":"reboot"}"#, r#"{"request":"resize","columns":70000,"rows":1}"#]
         {
