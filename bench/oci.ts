@@ -38,9 +38,12 @@ export function ociPeers(directory: string, rootfs: string, state: string): { pe
   const once = bundle(join(directory, 'bundle'), rootfs, ['/bin/true']);
   const peers: Peer[] = [];
   const stops: (() => void)[] = [];
+  const stop = () => stops.forEach((stop) => stop());
   for (const { name, command } of runtimes) {
     const id = `bench-${process.pid}-${name.split(',')[0]}`;
     peers.push({ name: `${name}: run`, command: [...command, 'run', '--bundle', once, id] });
+    // Without a cgroup it cannot join one.
+    if (name.startsWith('crun')) continue;
     // A root of its own: read-only mounts of one are not to be found busy by another.
     const own = join(directory, `rootfs-${name.split(',')[0]}`);
     cpSync(rootfs, own, { recursive: true, verbatimSymlinks: true });
@@ -50,5 +53,5 @@ export function ociPeers(directory: string, rootfs: string, state: string): { pe
     stops.push(() => execFileSync(program, [...flags, 'delete', '--force', `${id}-exec`], { stdio: 'ignore' }));
     peers.push({ name: `${name}: exec`, command: [...command, 'exec', `${id}-exec`, '/bin/true'] });
   }
-  return { peers, stop: () => stops.forEach((stop) => stop()) };
+  return { peers, stop };
 }
