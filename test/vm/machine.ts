@@ -39,6 +39,9 @@ const usual = [
   // A panic ends the machine: it restarts, which -no-reboot makes an end.
   'panic=-1',
   'quiet',
+  // The emulated timers are slow to read, and the emulated processors' counters are one.
+  'clocksource=tsc',
+  'tsc=reliable',
   // Emulation has no speculation to be protected from.
   'mitigations=off',
 ];
