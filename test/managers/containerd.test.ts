@@ -56,6 +56,7 @@ function clean(name: string, test: () => Promise<void>): void {
     await test();
     assert.equal(await machine.mounts(), mounts);
     assert.equal(await cgroups(), []);
+    assert.equal(await machine.containers(`/run/containerd/runc/${tag}`), []);
     const left = (await machine.processes()).filter((line) => !/^\d+ containerd /.test(line));
     assert.equal(left, []);
   });

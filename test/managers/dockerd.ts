@@ -83,7 +83,7 @@ export class Docker {
     this.#processes = await this.#names();
   }
 
-  /** Removes every container and checks that no mount, cgroup or process is left of them. */
+  /** Removes every container and checks that no mount, cgroup, process or state is left of them. */
   async clean(): Promise<void> {
     const ids = (await this.output('ps', '--all', '--quiet')).split('\n').filter(Boolean);
     // What the daemon itself is removing just now is refused.
@@ -93,6 +93,7 @@ export class Docker {
     assert.equal(await this.machine.mounts(), this.#mounts);
     assert.equal(await cgroups(this.#parent), []);
     assert.equal(await this.#names(), this.#processes);
+    assert.equal(await this.machine.containers('/run/docker/runtime-*/moby'), []);
   }
 
   /** Runs a test and then `clean`, however it ended; the test's own failure comes first. */

@@ -131,6 +131,13 @@ export class Machine {
       .toSorted();
   }
 
+  /** The containers that the runtime keeps in those directories, which may be patterns of the shell. */
+  async containers(roots: string): Promise<string[]> {
+    // What begins with @ is the runtime's own, and no container.
+    const found = await this.output('sh', ['-c', `find ${roots} -mindepth 1 -maxdepth 1 ! -name '@*' 2>/dev/null; :`]);
+    return found.split('\n').filter(Boolean);
+  }
+
   /** Ends it, and with it every process inside. */
   async close(): Promise<void> {
     const exited = once(this.#unshare, 'exit');
