@@ -4,12 +4,20 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 
 /// `sha256:` and 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Digest(Sha256::digest(bytes).into())
+    }
+}
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +60,8 @@ mod tests {
     fn a_digest_survives_text() {
         let text = format!("sha256:{}", "0af9".repeat(16));
         assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
+        // FIPS 180-4, of nothing.
+        assert!(Digest::of(b"").to_string().starts_with("sha256:e3b0c44298fc1c14"));
     }
 
     #[test]

@@ -85,11 +85,10 @@ function refuseImpossible(
   if (process.geteuid!() !== 0) {
     throw new UnsupportedError('CHECKPOINT_UNSUPPORTED', 'a checkpoint needs root: CRIU cannot do without');
   }
-  const [what] = [...(settings.init ? ['--init'] : []), ...(mappings.length > 0 ? ['--userns'] : [])];
-  if (what !== undefined) {
+  if (mappings.length > 0) {
     throw new UnsupportedError(
       'CHECKPOINT_UNSUPPORTED',
-      `container ${row.name} is of ${what}, and could not be restored`,
+      `container ${row.name} is of --userns, and could not be restored`,
     );
   }
   if (settings.rm && !options.leaveRunning) {

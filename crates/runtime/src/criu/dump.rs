@@ -9,7 +9,7 @@ use kapsel_sandbox::spec::{Config, NamespaceKind};
 
 use super::rpc::{self, Kind, Options, Response};
 use super::session::{Session, Surroundings, program};
-use super::{Terms, external, log, mountinfo, namespace_key, streams};
+use super::{Terms, executable, external, log, mountinfo, namespace_key, streams};
 use crate::error::{Error, Result};
 
 const LOG: &str = "dump.log";
@@ -82,7 +82,9 @@ impl Dump<'_> {
             let inside = mountinfo::of(&self.pid.to_string())?;
             options.external.extend(streams::external(self.streams).cloned());
             options.external.extend(external::of_dump(self.config, &inside, &mountinfo::of("self")?));
-            streams::write(&self.terms.images, self.streams)?;
+            let ours = executable::of(self.pid, &inside)?;
+            options.external.extend(ours.iter().map(|[name, _]| name.clone()));
+            streams::write(&self.terms.images, self.streams, ours.as_ref())?;
         }
         session.send(&rpc::request(kind, Some(&options)))?;
         Ok(Dumping { session, log: work.join(LOG), kind, status: self.status })

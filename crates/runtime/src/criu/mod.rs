@@ -6,6 +6,7 @@
 //! - [`external`](self::external), [`streams`](self::streams): what a container has that is not its own
 
 mod dump;
+mod executable;
 mod external;
 mod log;
 mod mountinfo;

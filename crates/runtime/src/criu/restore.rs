@@ -12,7 +12,7 @@ use kapsel_sandbox::{Rootfs, furnish};
 
 use super::rpc::{self, Kind, Options, Response};
 use super::session::{FIRST_INHERITED, Session, Surroundings, program};
-use super::{Terms, external, log, mountinfo, namespace_key, streams};
+use super::{Terms, executable, external, log, mountinfo, namespace_key, streams};
 use crate::error::{Error, Result};
 
 const LOG: &str = "restore.log";
@@ -73,17 +73,23 @@ impl Restore<'_> {
         let log = work.join(LOG);
         let (tree, places) = furnish(self.rootfs, self.config)?;
         self.give_images()?;
+        let (streams, ours) = streams::read(&self.terms.images)?;
         let mut options = Options {
             root: Some(place.display().to_string()),
             cgroup_root: self.cgroup.map(|cgroup| cgroup.path().to_owned()),
             lsm_profile: self.lsm_profile.take(),
             lsm_mount_context: self.lsm_mount_context.take(),
             rst_sibling: true,
-            inherit_fd: streams::read(&self.terms.images)?,
+            inherit_fd: streams,
             external: external::of_restore(self.config, &places, &mountinfo::of("self")?),
             ..self.terms.options(LOG, self.config)
         };
-        let inherited = self.namespaces(&mut options)?;
+        let mut inherited = self.namespaces(&mut options)?;
+        if let Some(ours) = ours {
+            let (name, file) = executable::own(&ours)?;
+            options.inherit_fd.push((name, FIRST_INHERITED + inherited.len() as i32));
+            inherited.push(file);
+        }
         let stdio = self.stdio.take();
         let surroundings = Surroundings { images, work, stdio, inherited, root: Some((tree, place)) };
         let mut session = Session::start(&program, surroundings)?;

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::linux::fs::MetadataExt;
 use std::path::Path;
 
+use super::executable::Ours;
 use crate::error::{Error, Result};
 
 const NAME: &str = "descriptors.json";
@@ -26,10 +27,21 @@ fn name(stream: BorrowedFd) -> io::Result<String> {
     if !target.starts_with('/') {
         return Ok(target);
     }
-    let inode = fs::metadata(format!("/proc/self/fd/{fd}"))?.st_ino();
+    let (mount, inode) = place(stream)?;
+    Ok(file_name(mount, inode))
+}
+
+/// The mount and the inode of a file.
+pub fn place(file: BorrowedFd) -> io::Result<(u64, u64)> {
+    let fd = file.as_raw_fd();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
-    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u64>().ok());
-    Ok(mount.map_or(target, |mount| format!("file[{mount:x}:{inode:x}]")))
+    let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+    Ok((mount.ok_or(io::ErrorKind::Unsupported)?, fs::metadata(format!("/proc/self/fd/{fd}"))?.st_ino()))
+}
+
+/// As CRIU names a file that is not in the container.
+pub fn file_name(mount: u64, inode: u64) -> String {
+    format!("file[{mount:x}:{inode:x}]")
 }
 
 /// Those that CRIU must be told not to look for in the container.
@@ -37,22 +49,25 @@ pub fn external(streams: &[String]) -> impl Iterator<Item = &String> {
     streams.iter().filter(|name| name.starts_with("file["))
 }
 
-/// Writes them beside the images.
-pub fn write(images: &Path, streams: &[String]) -> Result<()> {
+/// Writes them beside the images, and after them what the container has of us.
+pub fn write(images: &Path, streams: &[String], ours: Option<&Ours>) -> Result<()> {
     let path = images.join(NAME);
-    let json = serde_json::to_vec(streams).map_err(|error| Error::new("OUTPUT", error.to_string()))?;
+    let mut written: Vec<&str> = (0..3).map(|fd| streams.get(fd).map_or("", String::as_str)).collect();
+    written.extend(ours.into_iter().flatten().map(String::as_str));
+    let json = serde_json::to_vec(&written).map_err(|error| Error::new("OUTPUT", error.to_string()))?;
     fs::write(&path, json).map_err(|error| Error::io(format_args!("cannot write {}", path.display()), &error))
 }
 
 /// Reads them, as names and the descriptors that stand for them. Where one file was all three streams, it is now what
 /// stands for its output.
-pub fn read(images: &Path) -> Result<Vec<(String, i32)>> {
+pub fn read(images: &Path) -> Result<(Vec<(String, i32)>, Option<Ours>)> {
     let path = images.join(NAME);
     let json =
         fs::read(&path).map_err(|error| Error::io(format_args!("cannot read {}", path.display()), &error))?;
-    let names: Vec<String> = serde_json::from_slice(&json).map_err(|error| {
+    let mut names: Vec<String> = serde_json::from_slice(&json).map_err(|error| {
         Error::new("CHECKPOINT_INVALID", format!("{} cannot be read: {error}", path.display()))
     })?;
+    let ours = names.split_off(names.len().min(3)).try_into().ok();
     let mut found: Vec<(String, i32)> = Vec::new();
     for (name, fd) in names.into_iter().zip(0..3) {
         if !name.starts_with("pipe:") && !name.starts_with("file[") {
@@ -63,7 +78,7 @@ pub fn read(images: &Path) -> Result<Vec<(String, i32)>> {
             None => found.push((name, fd)),
         }
     }
-    Ok(found)
+    Ok((found, ours))
 }
 
 #[cfg(test)]
@@ -75,10 +90,16 @@ mod tests {
     #[test]
     fn what_leads_outside_is_handed_over_and_nothing_else() {
         let images = tempfile::tempdir().unwrap();
-        write(images.path(), &["/dev/null".into(), "pipe:[12]".into(), "pipe:[12]".into()]).unwrap();
-        assert_eq!(read(images.path()).unwrap(), [("pipe:[12]".to_owned(), 2)]);
-        write(images.path(), &["file[18:3]".into(), "pipe:[1]".into(), "/dev/pts/0".into()]).unwrap();
-        assert_eq!(read(images.path()).unwrap(), [("file[18:3]".to_owned(), 0), ("pipe:[1]".to_owned(), 1)]);
+        let written = |streams: [&str; 3], ours: Option<&Ours>| {
+            write(images.path(), &streams.map(str::to_owned), ours).unwrap();
+            read(images.path()).unwrap()
+        };
+        let named = |name: &str, fd| (name.to_owned(), fd);
+        let same = written(["/dev/null", "pipe:[12]", "pipe:[12]"], None);
+        assert_eq!(same, (vec![named("pipe:[12]", 2)], None));
+        let ours = ["file[7:9]".to_owned(), "sha256:0".to_owned()];
+        let mixed = written(["file[18:3]", "pipe:[1]", "/dev/pts/0"], Some(&ours));
+        assert_eq!(mixed, (vec![named("file[18:3]", 0), named("pipe:[1]", 1)], Some(ours)));
         fs::write(images.path().join(NAME), "{}").unwrap();
         assert_eq!(read(images.path()).unwrap_err().code, "CHECKPOINT_INVALID");
     }
