@@ -128,17 +128,22 @@ fn live(path: &str, reload: &dyn Fn()) {
     assert_eq!(Cgroup::directories_of(cgroup.path()).unwrap().len(), 0);
     cgroup.remove().expect("gone already is no error");
     drop(end);
-    // Of hierarchies that systemd does not know the topmost slice stays.
-    let top = format!("{}.slice", path.split(['-', '.']).next().unwrap());
-    crate::mounts().unwrap().1.iter().for_each(|mount| drop(std::fs::remove_dir(mount.path.join(&top))));
 }
 
+/// Removes the scope of that path, if a test has failed, and its slices: of hierarchies that systemd does not know the
+/// topmost stays.
 struct Removal<'a>(&'a str);
 
 impl Drop for Removal<'_> {
     fn drop(&mut self) {
-        if let Ok(cgroup) = Driver::Systemd.open(self.0) {
-            let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
+        let Ok(cgroup) = Driver::Systemd.open(self.0) else { return };
+        let slices: Vec<_> = Path::new(&cgroup.path()[1..]).ancestors().skip(1).map(Path::to_owned).collect();
+        let _ = cgroup.kill_all().and_then(|()| cgroup.remove());
+        for mount in crate::mounts().unwrap().1 {
+            slices
+                .iter()
+                .filter(|slice| slice.parent().is_some())
+                .for_each(|slice| drop(std::fs::remove_dir(mount.path.join(slice))));
         }
     }
 }
