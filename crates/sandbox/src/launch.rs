@@ -173,8 +173,8 @@ impl<'a> Container<'a> {
         if let Some(entry) = self.plan.cgroup {
             entry.join().at(Stage::Cgroup, || "cannot enter the cgroup")?;
         }
-        self.enter_namespaces(channel)?;
         self.program.adjust_oom_score()?;
+        self.enter_namespaces(channel)?;
         hide()?;
         setsid().at(Stage::Terminal, || "cannot lead a session")?;
         // Modes are given as they are meant; the program's own mask comes at the end.

@@ -155,3 +155,10 @@ fn a_new_user_namespace_can_have_an_existing_network() {
     });
     assert_eq!(sandbox.output(), format!("{}\n0\nsys", holder.id("net")));
 }
+
+#[test]
+fn its_oom_score_is_set() {
+    let sandbox = Sandbox::new("cat /proc/self/oom_score_adj").config(in_user_namespace);
+    let sandbox = sandbox.config(|config| config["process"]["oomScoreAdj"] = json!(55));
+    assert_eq!(sandbox.output(), "55");
+}
