@@ -1,6 +1,13 @@
 //! A user who is not root becomes root of a user namespace first, whatever the verb.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::MetadataExt;
+
 use kapsel_sandbox::userns;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::{Gid, Uid, setresgid, setresuid};
 
 use crate::error::{Error, Result};
 
@@ -35,6 +42,44 @@ pub fn enter() -> Result<bool> {
         }
     })?;
     Ok(true)
+}
+
+/// Enters, instead of a new one, the user namespace which an earlier command of this user made and in which that process
+/// lives: only there has the user a right over the namespaces of the process.
+pub fn enter_that_of(pid: i32) -> Result<bool> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(is_in_user_namespace());
+    }
+    let enter = || {
+        let own = File::open("/proc/self/ns/user")?.metadata()?.ino();
+        let mut namespace = File::open(format!("/proc/{pid}/ns/user"))?;
+        // A container may have further ones inside.
+        loop {
+            let around = parent(&namespace)?;
+            if around.metadata()?.ino() == own {
+                break;
+            }
+            namespace = around;
+        }
+        setns(&namespace, CloneFlags::CLONE_NEWUSER)?;
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0))?;
+        setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0))?;
+        Ok(true)
+    };
+    enter().map_err(|error: io::Error| Error::io("cannot enter the container's user namespace", &error))
+}
+
+/// The user namespace around one.
+fn parent(namespace: &File) -> io::Result<File> {
+    /// `NS_GET_PARENT` of linux/nsfs.h.
+    const GET_PARENT: libc::Ioctl = 0xb702;
+    // SAFETY: the request has no argument.
+    match unsafe { libc::ioctl(namespace.as_raw_fd(), GET_PARENT) } {
+        fd if fd < 0 => Err(io::Error::last_os_error()),
+        // SAFETY: the kernel has just given this descriptor to us and nobody else knows its number.
+        fd => Ok(unsafe { File::from_raw_fd(fd) }),
+    }
 }
 
 /// The setting that would allow it, of the first one that forbids it.

@@ -266,10 +266,11 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         if arguments.has("help") {
             return print(help_of(verb).as_bytes());
         }
+        let store = Store::new(root(&global)?);
         let context = Context {
             trace,
-            store: Store::new(root(&global)?),
-            rootless: rootless::enter()?,
+            rootless: become_root(verb, &store, &arguments)?,
+            store,
             driver: if global.has("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs },
             log: open_log(&global)?,
         };
@@ -277,6 +278,18 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         (verb.run)(&context, &arguments)
     };
     run().unwrap_or_else(|error| complain(&log, &error.message, verb.failure))
+}
+
+/// An ordinary user becomes root of a user namespace: of a new one, or of that of the container that is to be joined.
+fn become_root(verb: &Verb, store: &Store, arguments: &Arguments) -> Result<bool> {
+    let joined = || {
+        let (id, _) = arguments.id_and_words().ok()?;
+        store.look(id).ok()??.process.filter(|process| process.is_alive())
+    };
+    match (verb.name == "exec" && !nix::unistd::geteuid().is_root()).then(joined).flatten() {
+        Some(process) => rootless::enter_that_of(process.pid),
+        None => rootless::enter(),
+    }
 }
 
 fn without_verb(global: &Arguments, log: &Log, name: &str) -> ExitCode {

@@ -1,1 +1,158 @@
-//! x
+//! Ways out of a container that others have had: each is tried through the OCI verbs.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// CVE-2019-5736: opens the file of a process that executes ours, waits until it is not busy, and writes.
+const OVERWRITE: &str = r#"
+    until test -e /tmp/victim; do sleep 0.01; done
+    read pid < /tmp/victim
+    exec 3< /proc/$pid/exe || exit 50
+    echo > /tmp/opened
+    while test -d /proc/$pid; do sleep 0.01; done
+    chmod 777 /proc/self/fd/3
+    echo owned > /proc/self/fd/3 && exit 66
+    exit 5
+"#;
+
+/// Everything that the executable needs in order to be executed in the container: it is not static in `cargo test`.
+fn add_libraries(world: &World) {
+    for line in fs::read_to_string("/proc/self/maps").unwrap().lines() {
+        let Some(path) = line.find('/').map(|start| std::path::Path::new(&line[start..])) else { continue };
+        if path.to_str().unwrap().contains(".so") {
+            for path in [path, &path.with_file_name("libm.so.6")].into_iter().filter(|path| path.exists()) {
+                let into = world.inside(path.strip_prefix("/").unwrap().to_str().unwrap());
+                fs::create_dir_all(into.parent().unwrap()).unwrap();
+                fs::copy(path, into).unwrap();
+            }
+        }
+    }
+    for (directory, name) in [("lib64", "ld-linux-x86-64.so.2"), ("lib", "ld-linux-aarch64.so.1")] {
+        let link = std::path::Path::new("/").join(directory);
+        if let Ok(real) = fs::canonicalize(link.join(name)) {
+            let into = world.inside("usr").join(directory);
+            fs::create_dir_all(&into).unwrap();
+            fs::copy(real, into.join(name)).unwrap();
+        }
+    }
+    for name in ["lib", "lib64"] {
+        if !world.inside(name).exists() {
+            symlink(format!("usr/{name}"), world.inside(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn our_own_file_cannot_be_written_by_who_is_joined() {
+    // A copy, so that a success harms nothing.
+    let mut world = World::new(OVERWRITE);
+    // The strongest enemy: one who may look into any process of the container, and change any file.
+    let names =
+        ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "SETPCAP", "SYS_CHROOT", "SYS_PTRACE"];
+    let names: Vec<String> = names.map(|name| format!("CAP_{name}")).to_vec();
+    let all = json!({"bounding": names, "effective": names, "permitted": names});
+    world.config["process"]["capabilities"] = all;
+    add_libraries(&world);
+    let own = world.path("kapsel-runtime");
+    fs::copy(executable(), &own).unwrap();
+    let (bytes, mode) = (fs::read(&own).unwrap(), fs::metadata(&own).unwrap().mode());
+    let through = |arguments: &[&str]| {
+        let template = world.command(arguments);
+        let mut command = std::process::Command::new(&own);
+        command.args(template.get_args()).current_dir(world.path("bundle"));
+        for (name, value) in template.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command
+    };
+    until("the copy to be executable", || through(&["--version"]).output().ok());
+    let mut run = through(&["run", "c"]).spawn().unwrap();
+    until("the container", || world.call(&["state", "c"]).stdout.contains("running").then_some(()));
+    // The victim: our file, executed in the container, by a verb that waits for its stdin.
+    let mut exec = through(&[
+        "exec",
+        "--pid-file",
+        &world.text("pid"),
+        "c",
+        "/proc/self/exe",
+        "unpack",
+        "--into",
+        "/tmp",
+    ]);
+    let mut exec = exec.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let pid = until("the victim", || fs::read_to_string(world.path("pid")).ok());
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    if let Some(line) = status.lines().find(|line| line.starts_with("NSpid:")) {
+        let inside = line.rsplit('\t').next().unwrap();
+        fs::write(world.path("victim"), inside).unwrap();
+        fs::rename(world.path("victim"), world.inside("tmp/victim")).unwrap();
+    }
+    let ended = |child: &mut std::process::Child| child.try_wait().unwrap().is_some();
+    until("the attack", || (world.inside("tmp/opened").exists() || ended(&mut run)).then_some(()));
+    drop(exec.stdin.take());
+    exec.wait().unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(5), "the attack has not come so far as to write");
+    assert!(fs::read(&own).unwrap() == bytes && fs::metadata(&own).unwrap().mode() == mode, "overwritten");
+    world.nothing_remains();
+}
+
+#[test]
+fn no_working_directory_leads_out_through_a_descriptor() {
+    // CVE-2024-21626.
+    for fd in 3..65 {
+        let world = World::new("exit 0").set("/process/cwd", format!("/proc/self/fd/{fd}"));
+        let said = world.call(&["run", "c"]);
+        assert_eq!((said.status, said.stderr.lines().count()), (1, 1), "{fd}: {}", said.stderr);
+        world.nothing_remains();
+    }
+    let world = World::sleeper().started();
+    for fd in 3..65 {
+        world.fails(255, &["exec", "--cwd", &format!("/proc/self/fd/{fd}"), "c", "true"]);
+    }
+    world.ok(&["delete", "-f", "c"]);
+}
+
+#[test]
+fn a_false_proc_is_refused() {
+    // CVE-2019-19921, CVE-2023-27561, CVE-2023-28642.
+    let world = World::sleeper();
+    fs::remove_dir(world.inside("proc")).unwrap();
+    symlink("/tmp", world.inside("proc")).unwrap();
+    let complaint = world.fails(1, &["run", "c"]);
+    assert!(complaint.contains("/proc"), "{complaint}");
+    world.nothing_remains();
+}
+
+#[test]
+fn who_is_being_joined_to_a_container_cannot_be_looked_into() {
+    // CVE-2016-9962: the container's processes look for any of ours in /proc while it comes, and try to open its files.
+    let script = "touch /tmp/ready; while ! test -e /tmp/end; do for p in /proc/[0-9]*; do \
+                  case \"$(readlink $p/fd/* $p/exe 2>/dev/null)\" in *kapsel-oci-*|*kapsel-runtime*) echo $p; esac; done; done";
+    let world = World::new(script);
+    let mut run = world.command(&["run", "c"]).spawn().unwrap();
+    until("the spy", || world.inside("tmp/ready").exists().then_some(()));
+    for _ in 0..50 {
+        world.ok(&["exec", "c", "true"]);
+    }
+    fs::write(world.inside("tmp/end"), "").unwrap();
+    let mut seen = String::new();
+    std::io::Read::read_to_string(&mut run.stdout.take().unwrap(), &mut seen).unwrap();
+    assert_eq!((run.wait().unwrap().code(), &*seen), (Some(0), ""));
+}
+
+#[test]
+fn nothing_of_the_host_is_in_a_joined_programs_environment_but_what_is_asked_for() {
+    let world = World::sleeper().started();
+    let mut command = world.command(&["exec", "c", "env"]);
+    let said = Said::by(command.env("HOST_SECRET", "x"));
+    assert_eq!(said.status, 0);
+    assert!(!said.stdout.contains("HOST_SECRET"), "{}", said.stdout);
+    let keys: Value =
+        said.stdout.lines().filter_map(|line| line.split_once('=')).map(|(key, _)| key).collect();
+    assert!(keys.as_array().unwrap().contains(&json!("TERM")), "{keys}");
+    world.ok(&["delete", "-f", "c"]);
+}

@@ -1,1 +1,128 @@
-//! x
+//! The container's cgroup: its limits, their change, and what it uses.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// What a file of the container's cgroup has, by its name in version 1 or in version 2.
+fn setting(world: &World, v1: &str, v2: &str) -> String {
+    let paths = cgroups(&world.cgroup);
+    let file = paths.iter().flat_map(|path| [path.join(v1), path.join(v2)]).find(|file| file.exists());
+    fs::read_to_string(file.expect("the file")).unwrap().trim().to_owned()
+}
+
+fn memory(world: &World) -> String {
+    setting(world, "memory.limit_in_bytes", "memory.max")
+}
+
+fn pids(world: &World) -> String {
+    setting(world, "pids.max", "pids.max")
+}
+
+#[test]
+fn limits_are_set_and_changed_by_flags_a_file_and_stdin() {
+    let resources = json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 40}});
+    let world = World::sleeper().set("/linux/resources", resources).started();
+    assert_eq!((memory(&world), pids(&world)), ((64 << 20).to_string(), "40".into()));
+    world.ok(&["update", "--memory", "96m", "c"]);
+    // What is not named stays.
+    assert_eq!((memory(&world), pids(&world)), ((96 << 20).to_string(), "40".into()));
+    world.ok(&["update", "--pids-limit=41", "--cpu-share", "512", "c"]);
+    assert_eq!((memory(&world), pids(&world)), ((96 << 20).to_string(), "41".into()));
+    fs::write(world.path("resources"), r#"{"pids": {"limit": 42}}"#).unwrap();
+    world.ok(&["update", "--resources", &world.text("resources"), "c"]);
+    assert_eq!(pids(&world), "42");
+    let mut update = world.command(&["update", "--resources=-", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+    update
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(br#"{"pids": {"limit": 43}, "memory": {"limit": 134217728}}"#)
+        .unwrap();
+    assert!(update.wait().unwrap().success());
+    assert_eq!((memory(&world), pids(&world)), ((128 << 20).to_string(), "43".into()));
+    for arguments in [
+        &["update", "c"][..],
+        &["update", "--memory", "much", "c"],
+        &["update", "--resources", "/none", "c"],
+        &["update", "--cpuset-cpus", "9999", "c"],
+    ] {
+        world.fails(1, arguments);
+    }
+    world.ok(&["delete", "-f", "c"]);
+    world.nothing_remains();
+}
+
+#[test]
+fn only_the_devices_that_every_container_has_can_be_opened_unless_more_are_allowed() {
+    let open = "for d in null zero full random urandom tty ptmx; do true < /dev/$d || echo no $d; done 2>/dev/null; \
+                true > /dev/kmsg && echo kmsg; exit 0";
+    let kmsg = json!([{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]);
+    let deny = json!([{"allow": false, "access": "rwm"}]);
+    let world = World::new(open)
+        .set("/linux/devices", kmsg.clone())
+        .set("/linux/resources", json!({"devices": deny}));
+    let said = world.call(&["run", "c"]);
+    // Without a terminal there is none behind /dev/tty.
+    assert_eq!((said.status, said.stdout.trim()), (0, "no tty"), "{}", said.stderr);
+    let allow = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}]);
+    let world =
+        World::new(open).set("/linux/devices", kmsg).set("/linux/resources", json!({"devices": allow}));
+    let said = world.call(&["run", "c"]);
+    assert_eq!((said.status, said.stdout.trim()), (0, "no tty\nkmsg"), "{}", said.stderr);
+}
+
+#[test]
+fn statistics_are_one_line_with_runcs_members() {
+    let world = World::sleeper().set("/linux/resources", json!({"pids": {"limit": 40}})).started();
+    let text = world.ok(&["events", "--stats", "c"]);
+    assert_eq!(text.lines().count(), 1);
+    let event: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!("c")));
+    for pointer in ["cpu/usage/total", "memory/usage/usage", "memory/raw/pgfault", "pids/current"] {
+        let value = event["data"].pointer(&format!("/{pointer}")).and_then(Value::as_u64);
+        assert!(value.is_some_and(|value| value > 0), "{pointer}: {event}");
+    }
+    assert_eq!(event["data"]["pids"]["limit"], 40);
+    world.ok(&["delete", "-f", "c"]);
+}
+
+#[test]
+fn events_come_again_and_again_until_the_container_ends() {
+    let world = World::sleeper().started();
+    let mut events = world.command(&["events", "--interval", "20ms", "c"]).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(event["type"], "stats");
+    }
+    // Meanwhile other commands have their way.
+    world.stop();
+    assert!(events.wait().unwrap().success());
+    world.ok(&["delete", "c"]);
+    world.nothing_remains();
+}
+
+#[test]
+fn memory_that_has_run_out_is_an_event() {
+    let script = "read x; sh -c 'x=x; while :; do x=$x$x; done'; exec sleep 1000";
+    let resources = json!({"memory": {"limit": 16 << 20, "swap": 16 << 20}});
+    let world = World::new(script).set("/linux/resources", resources);
+    let mut run = world.command(&["run", "c"]).stdin(Stdio::piped()).spawn().unwrap();
+    until("the container", || world.call(&["state", "c"]).stdout.contains("running").then_some(()));
+    let mut events = world.command(&["events", "--interval", "20ms", "c"]).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    // It listens by now.
+    assert!(lines.next().unwrap().unwrap().contains("stats"));
+    run.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let oom = lines.find(|line| line.as_ref().unwrap().contains("oom\"")).unwrap().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&oom).unwrap(), json!({"type": "oom", "id": "c"}));
+    world.ok(&["delete", "-f", "c"]);
+    events.wait().unwrap();
+    run.wait().unwrap();
+    world.nothing_remains();
+}

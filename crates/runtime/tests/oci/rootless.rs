@@ -1,1 +1,88 @@
-//! x
+//! The same, by an ordinary user.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::*;
+
+/// Nobody's id: it has no subordinate ids either.
+const USER: u32 = 54_321;
+
+/// A world that belongs to the user.
+fn world(script: &str) -> World {
+    let mut world = World::new(script);
+    world.config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+    for name in ["", "bundle", "bundle/rootfs", "bundle/rootfs/tmp"] {
+        chown(world.path(name), Some(USER), Some(USER)).unwrap();
+    }
+    world
+}
+
+fn command(world: &World, arguments: &[&str]) -> Command {
+    let mut command = world.command(arguments);
+    command.uid(USER).gid(USER);
+    command
+}
+
+fn call(world: &World, arguments: &[&str]) -> Said {
+    Said::by(&mut command(world, arguments))
+}
+
+#[test]
+fn an_ordinary_user_runs_a_container() {
+    let world = world("id -u; cat /proc/self/uid_map; exit 3");
+    let said = call(&world, &["run", "c"]);
+    let words: Vec<&str> = said.stdout.split_whitespace().collect();
+    assert_eq!((said.status, &words[..]), (3, &["0", "0", "54321", "1"][..]), "{}", said.stderr);
+    world.nothing_remains();
+}
+
+#[test]
+fn a_container_lives_through_all_verbs_without_a_cgroup() {
+    let world = world("trap 'exit 4' TERM; while :; do sleep 0.01; done");
+    let ok = |arguments: &[&str]| {
+        let said = call(&world, arguments);
+        assert_eq!(said.status, 0, "{arguments:?}: {}", said.stderr);
+        said.stdout
+    };
+    ok(&["create", "c"]);
+    assert!(ok(&["state", "c"]).contains("\"created\""));
+    ok(&["start", "c"]);
+    assert_eq!(ok(&["exec", "c", "id", "-u"]), "0\n");
+    assert!(call(&world, &["pause", "c"]).stderr.contains("no cgroup"));
+    assert!(ok(&["ps", "-f", "json", "c"]).starts_with('['));
+    ok(&["kill", "c", "KILL"]);
+    until("the end", || ok(&["state", "c"]).contains("\"stopped\"").then_some(()));
+    ok(&["delete", "c"]);
+    world.nothing_remains();
+}
+
+#[test]
+fn limits_that_an_ordinary_user_cannot_have_are_an_error() {
+    let world = world("true").set("/linux/resources", json!({"pids": {"limit": 9}}));
+    let said = call(&world, &["run", "c"]);
+    assert_eq!((said.status, said.stderr.lines().count()), (1, 1), "{}", said.stderr);
+    assert!(said.stderr.contains("cgroup"), "{}", said.stderr);
+    world.nothing_remains();
+}
+
+#[test]
+fn containers_are_kept_in_the_users_run_directory() {
+    let world = world("exec sleep 1000");
+    let run = world.path("run");
+    std::fs::create_dir(&run).unwrap();
+    chown(&run, Some(USER), Some(USER)).unwrap();
+    // An empty --root is none.
+    let call = |arguments: &[&str]| {
+        let mut command = command(&world, &[&["--root", ""], arguments].concat());
+        Said::by(command.env("XDG_RUNTIME_DIR", &run))
+    };
+    let said = call(&["create", "c"]);
+    assert_eq!(said.status, 0, "{}", said.stderr);
+    assert!(run.join("kapsel-runtime/c/state.json").exists());
+    assert_eq!(call(&["delete", "-f", "c"]).status, 0);
+    world.nothing_remains();
+}

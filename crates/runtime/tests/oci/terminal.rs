@@ -23,10 +23,8 @@ impl Pty {
         let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let (none, modes) = (std::ptr::null_mut(), std::ptr::null());
         // SAFETY: two integers to fill, and a valid size.
-        assert_eq!(
-            unsafe { libc::openpty(&raw mut master, &raw mut slave, none, modes, &raw const size) },
-            0
-        );
+        let opened = unsafe { libc::openpty(&raw mut master, &raw mut slave, none, modes, &raw const size) };
+        assert_eq!(opened, 0);
         // SAFETY: both have just been opened, and nobody else knows their numbers.
         let [master, slave] = [master, slave].map(|fd| unsafe {
             libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
