@@ -170,7 +170,10 @@ fn numeric_user(text: &str, user: User) -> Result<User> {
 }
 
 fn id(text: &str) -> Result<u32> {
-    text.parse().map_err(|_| usage(format!("{text:?} is no id: it must be a number")))
+    // Rust takes a sign for part of a number (crun CVE-2026-30892).
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    let id = text.parse().ok().filter(|_| is_number);
+    id.ok_or_else(|| usage(format!("{text:?} is no id: it must be a number")))
 }
 
 /// Never inheritable: what a program file adds to that could not be undone (CVE-2022-29162).

@@ -3,6 +3,7 @@
 mod console;
 mod crash;
 mod escape;
+mod escapes;
 mod exec;
 mod foreground;
 mod harness;
