@@ -58,9 +58,12 @@ pub fn write(images: &Path, streams: &[String], ours: Option<&Ours>) -> Result<(
     fs::write(&path, json).map_err(|error| Error::io(format_args!("cannot write {}", path.display()), &error))
 }
 
+/// Names, and the descriptors that stand for them.
+pub type Inherited = Vec<(String, i32)>;
+
 /// Reads them, as names and the descriptors that stand for them. Where one file was all three streams, it is now what
 /// stands for its output.
-pub fn read(images: &Path) -> Result<(Vec<(String, i32)>, Option<Ours>)> {
+pub fn read(images: &Path) -> Result<(Inherited, Option<Ours>)> {
     let path = images.join(NAME);
     let json =
         fs::read(&path).map_err(|error| Error::io(format_args!("cannot read {}", path.display()), &error))?;
@@ -68,7 +71,7 @@ pub fn read(images: &Path) -> Result<(Vec<(String, i32)>, Option<Ours>)> {
         Error::new("CHECKPOINT_INVALID", format!("{} cannot be read: {error}", path.display()))
     })?;
     let ours = names.split_off(names.len().min(3)).try_into().ok();
-    let mut found: Vec<(String, i32)> = Vec::new();
+    let mut found = Inherited::new();
     for (name, fd) in names.into_iter().zip(0..3) {
         if !name.starts_with("pipe:") && !name.starts_with("file[") {
             continue;
