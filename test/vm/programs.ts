@@ -20,8 +20,9 @@ const omitted: Record<string, string[]> = {
   'storage differential': [],
   'storage hostile': [],
   'storage host': [],
-  // Kills at many moments.
+  // Kills at many moments; many at once; megabytes through pipes within a time.
   'runtime oci': ['crash::'],
+  'runtime monitor': ['crash::', 'sixty_four_at_once', 'grow_with_its_output', 'streams::'],
 };
 
 /** What the suites import. */
