@@ -13,17 +13,22 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     mount::{MntFlags, MsFlags, mount, umount2},
-    sys::stat::Mode,
-    unistd::{Gid, Uid, chdir, chown, chroot, fchdir, pivot_root},
+    sys::{stat::Mode, wait::waitpid},
+    unistd::{Gid, Pid, Uid, chdir, chown, chroot, fchdir, pivot_root},
 };
 
 use crate::{
     Error, Rootfs,
+    channel::{self, Message},
     error::{At, Stage},
     mounts::Options,
+    process::{NoReturn, fail},
     resolve::{Kind, Root, descriptor_path, kind_of},
     spec::IdMapping,
-    sys::mount::{Attributes, Context, attach, clone_tree, map_ids, set_attributes},
+    sys::{
+        mount::{Attributes, Context, attach, clone_tree, map_ids, set_attributes},
+        process::{Cloned, clone},
+    },
     userns::{Maps, holder},
 };
 
@@ -61,7 +66,12 @@ pub(crate) fn prepare(
                 lowers.iter().map(|lower| shifted(lower, &userns)).collect::<Result<Vec<_>, _>>()?;
             let lowers: Vec<PathBuf> = shifted.iter().map(descriptor_path).collect();
             give(upper, maps)?;
-            let tree = overlay(&lowers, upper, work, *userxattr)?;
+            let tree = match overlay(&lowers, upper, work, *userxattr) {
+                Err(Error { errno: libc::EINVAL, .. }) => {
+                    overlay_of_mounted(&shifted, &lowers, upper, work, *userxattr)?
+                }
+                made => made?,
+            };
             // The file system belongs to the host's root, so a device node of an image would work; in a user namespace
             // none does.
             let no_devices = Attributes { set: libc::MOUNT_ATTR_NODEV, ..Attributes::default() };
@@ -111,33 +121,75 @@ fn give(upper: &Path, maps: &Maps) -> Result<(), Error> {
 
 /// An overlay, described to the kernel layer by layer (Linux 6.7) or in one word before that.
 fn overlay(lowers: &[PathBuf], upper: &Path, work: &Path, userxattr: bool) -> Result<OwnedFd, Error> {
-    let what = || format!("cannot mount the overlay over {}", upper.display());
-    let context = Context::open(c"overlay").at(Stage::Root, what)?;
-    context.set(c"source", c"overlay").at(Stage::Root, what)?;
-    if userxattr {
-        context.flag(c"userxattr").at(Stage::Root, what)?;
-    }
-    let mut handles = Vec::new();
-    let mut one_by_one = true;
-    for (index, lower) in lowers.iter().enumerate() {
-        let word = c_path(&short(lower, LONGEST, &mut handles)?)?;
-        match context.set(c"lowerdir+", &word) {
-            Err(Errno::EINVAL) if index == 0 => {
-                one_by_one = false;
-                break;
+    let described = |one_by_one| {
+        let what = || format!("cannot mount the overlay over {}", upper.display());
+        let context = Context::open(c"overlay").at(Stage::Root, what)?;
+        context.set(c"source", c"overlay").at(Stage::Root, what)?;
+        if userxattr {
+            context.flag(c"userxattr").at(Stage::Root, what)?;
+        }
+        let mut handles = Vec::new();
+        if one_by_one {
+            for lower in lowers {
+                let word = c_path(&short(lower, LONGEST, &mut handles)?)?;
+                let what = || format!("cannot use the layer {}", lower.display());
+                context.set(c"lowerdir+", &word).at(Stage::Root, what)?;
             }
-            other => other.at(Stage::Root, || format!("cannot use the layer {}", lower.display()))?,
+        } else {
+            let each = LONGEST / lowers.len().max(1) - 1;
+            let lowers =
+                lowers.iter().map(|l| short(l, each, &mut handles)).collect::<Result<Vec<_>, _>>()?;
+            context.set(c"lowerdir", &c_path(&joined(&lowers))?).at(Stage::Root, what)?;
+        }
+        for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
+            context.set(key, &c_path(&short(path, LONGEST, &mut handles)?)?).at(Stage::Root, what)?;
+        }
+        context.mount(0).at(Stage::Root, what)
+    };
+    match described(true) {
+        // Linux 6.5 and 6.6 refuse the first layer; before that any word is taken, and refused by the mount.
+        Err(error) if error.errno == libc::EINVAL => described(false),
+        made => made,
+    }
+}
+
+/// The same on a kernel (6.1 for one) whose overlay only takes layers that are mounted in the caller's namespace: in one
+/// of a child's own, which ends with it. The overlay has made its own copies of them by then.
+fn overlay_of_mounted(
+    trees: &[OwnedFd],
+    lowers: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    userxattr: bool,
+) -> Result<OwnedFd, Error> {
+    let (parent, child) = channel::pair()?;
+    let what = || "cannot make a process to mount the layers in";
+    // SAFETY: `launch` asks for a single thread; the child makes system calls and ends.
+    match unsafe { clone(libc::CLONE_NEWNS as u64, None, false) }.at(Stage::Root, what)? {
+        Cloned::Child => {
+            let _no_return = NoReturn;
+            drop(parent);
+            let made = isolate()
+                .and_then(|()| trees.iter().try_for_each(cover))
+                .and_then(|()| overlay(lowers, upper, work, userxattr))
+                .and_then(|tree| child.console(&tree));
+            if let Err(error) = made {
+                fail(&child, &error);
+            }
+            // SAFETY: ends this copy of the caller without running what belongs to the original.
+            unsafe { libc::_exit(0) }
+        }
+        Cloned::Parent { pid, .. } => {
+            drop(child);
+            let message = parent.receive();
+            waitpid(Pid::from_raw(pid), None).at(Stage::Root, what)?;
+            match message? {
+                Message::Console(tree) => Ok(tree),
+                Message::Failed(error) => Err(error),
+                _ => Err(Error::new(Stage::Root, 0, "the process that mounts the layers was killed")),
+            }
         }
     }
-    if !one_by_one {
-        let each = LONGEST / lowers.len().max(1) - 1;
-        let lowers = lowers.iter().map(|l| short(l, each, &mut handles)).collect::<Result<Vec<_>, _>>()?;
-        context.set(c"lowerdir", &c_path(&joined(&lowers))?).at(Stage::Root, what)?;
-    }
-    for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
-        context.set(key, &c_path(&short(path, LONGEST, &mut handles)?)?).at(Stage::Root, what)?;
-    }
-    context.mount(0).at(Stage::Root, what)
 }
 
 /// As many bytes as fsconfig(2) takes in one value.
