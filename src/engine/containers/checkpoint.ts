@@ -16,7 +16,7 @@ import { randomHex } from '../random.ts';
 import { documents } from './checkpoint-archive.ts';
 import { deviceAccess } from './devices.ts';
 import { ground } from './ground.ts';
-import { launch, type Ground } from './launch.ts';
+import { launch } from './launch.ts';
 import type { CheckpointOptions } from './options.ts';
 import { containerPaths, layerDirectory } from './paths.ts';
 import { reconcile } from './reap.ts';
@@ -40,7 +40,7 @@ export async function checkpoint(
   const { leaveRunning = false, tcpEstablished = false, fileLocks = false } = options;
   try {
     const given = ground(settings, deviceAccess(settings.devices, settings.privileged));
-    refuseImpossible(row, settings, given, options);
+    refuseImpossible(row, settings, options);
     const { config } = launch(row.id, settings, paths, layers, given);
     const terms = { images: paths.checkpoint, work: paths.directory, tcpEstablished, fileLocks };
     await removeTrees([paths.checkpoint]);
@@ -76,20 +76,9 @@ export async function checkpoint(
   }
 }
 
-function refuseImpossible(
-  row: ContainerRow,
-  settings: Settings,
-  { mappings }: Ground,
-  options: CheckpointOptions,
-): void {
+function refuseImpossible(row: ContainerRow, settings: Settings, options: CheckpointOptions): void {
   if (process.geteuid!() !== 0) {
     throw new UnsupportedError('CHECKPOINT_UNSUPPORTED', 'a checkpoint needs root: CRIU cannot do without');
-  }
-  if (mappings.length > 0) {
-    throw new UnsupportedError(
-      'CHECKPOINT_UNSUPPORTED',
-      `container ${row.name} is of --userns, and could not be restored`,
-    );
   }
   if (settings.rm && !options.leaveRunning) {
     throw new ConflictError(

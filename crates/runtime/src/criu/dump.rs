@@ -56,6 +56,7 @@ pub struct Dumping {
 impl Dump<'_> {
     /// Begins it.
     pub fn begin(self) -> Result<Dumping> {
+        self.refuse_user_namespace()?;
         let program = program("checkpoint")?;
         self.terms.make_directories(true)?;
         self.check_parent()?;
@@ -103,6 +104,16 @@ impl Dump<'_> {
             return lacking("cannot hand memory over page by page (userfaultfd), which --lazy-pages needs");
         }
         Ok(())
+    }
+
+    /// At the restore CRIU looks for images and volumes when it is nobody but the namespace's root. What could not be
+    /// brought back is not ended.
+    fn refuse_user_namespace(&self) -> Result<()> {
+        if !external::has_namespace(self.config, NamespaceKind::User) {
+            return Ok(());
+        }
+        let message = format!("{WHAT}: it has a user namespace, and could not be restored");
+        Err(Error::new("CRIU_UNSUPPORTED", message))
     }
 
     /// CRIU says nothing of use where there is none.

@@ -3,11 +3,11 @@
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, lchown};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use kapsel_cgroups::Cgroup;
-use kapsel_sandbox::spec::{Config, IdMapping, NamespaceKind};
+use kapsel_sandbox::spec::{Config, NamespaceKind};
 use kapsel_sandbox::{Rootfs, furnish};
 
 use super::rpc::{self, Kind, Options, Response};
@@ -72,7 +72,6 @@ impl Restore<'_> {
         let (images, work) = (self.terms.images.as_path(), self.terms.work());
         let log = work.join(LOG);
         let (tree, places) = furnish(self.rootfs, self.config)?;
-        self.give_images()?;
         let (streams, ours) = streams::read(&self.terms.images)?;
         let mut options = Options {
             root: Some(place.display().to_string()),
@@ -118,26 +117,6 @@ impl Restore<'_> {
                 return Err(error);
             }
         }
-    }
-
-    /// CRIU opens images when it is the container's root already, and must be allowed to.
-    fn give_images(&self) -> Result<()> {
-        let Some(linux) = &self.config.linux else { return Ok(()) };
-        let root =
-            |map: &[IdMapping]| map.iter().find(|range| range.container_id == 0).map(|range| range.host_id);
-        let (Some(uid), Some(gid)) = (root(&linux.uid_mappings), root(&linux.gid_mappings)) else {
-            return Ok(());
-        };
-        let images = &self.terms.images;
-        let give = || {
-            for entry in std::fs::read_dir(images)? {
-                lchown(entry?.path(), Some(uid), Some(gid))?;
-            }
-            lchown(images, Some(uid), Some(gid))
-        };
-        give().map_err(|error| {
-            Error::io(format_args!("cannot give {} to the container's root", images.display()), &error)
-        })
     }
 
     /// Namespaces that are given to the container: network and PID namespaces by descriptor, others by path.
