@@ -31,7 +31,7 @@ t.before(async () => {
 t.after(async () => {
   await machine.run('podman', words(['system', 'reset', '--force']));
   await machine.close();
-  await removeParent();
+  await removeParent(tag, ['conmon']);
 });
 
 /** The counter's answer to a word. */

@@ -131,7 +131,7 @@ class Speaker {
     // Node's own pipes are sockets.
     const [read, write] = pipe();
     this.child = spawn(runtimePath(), ['--root', join(directory, 'state'), ...args], {
-      stdio: ['ignore', write, 'inherit'],
+      stdio: ['ignore', write, write],
       env: { ...process.env, KAPSEL_CRIU: program },
     });
     close(write);
