@@ -1,5 +1,7 @@
 // The OCI's validation programs, each a test of its own, against the executable. README.md says which of their assertions
 // are not met and why.
+// The first run builds them.
+// deadline: 300
 
 import { chmod, mkdir, readFile, readdir, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
