@@ -28,6 +28,8 @@ pub struct Dump<'a> {
     pub streams: &'a [String],
     /// Its cgroup, whose freezer holds it still.
     pub cgroup: Option<&'a Cgroup>,
+    /// The container ends when we do, and so must CRIU: it would wait for what it holds.
+    pub bound: bool,
     /// It goes on afterwards.
     pub leave_running: bool,
     /// Only memory, while it runs: a later dump is the quicker.
@@ -61,7 +63,8 @@ impl Dump<'_> {
         self.terms.make_directories(true)?;
         self.check_parent()?;
         let (images, work) = (self.terms.images.as_path(), self.terms.work());
-        let surroundings = Surroundings { images, work, stdio: None, inherited: Vec::new(), root: None };
+        let surroundings =
+            Surroundings { images, work, stdio: None, inherited: Vec::new(), bound: self.bound, root: None };
         let session = Session::start(&program, surroundings)?;
         if self.pre_dump || self.parent.is_some() || self.terms.lazy_pages {
             self.check_features(&session)?;

@@ -90,7 +90,8 @@ impl Restore<'_> {
             inherited.push(file);
         }
         let stdio = self.stdio.take();
-        let surroundings = Surroundings { images, work, stdio, inherited, root: Some((tree, place)) };
+        let surroundings =
+            Surroundings { images, work, stdio, inherited, bound: true, root: Some((tree, place)) };
         let mut session = Session::start(&program, surroundings)?;
         session.send(&rpc::request(Kind::Restore, Some(&options)))?;
         loop {

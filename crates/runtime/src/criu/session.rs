@@ -49,6 +49,8 @@ pub struct Surroundings<'a> {
     pub stdio: Option<[OwnedFd; 3]>,
     /// Its descriptors from [`FIRST_INHERITED`] on.
     pub inherited: Vec<OwnedFd>,
+    /// Whether it ends when we do. Half a restore is of no use to anybody; half a dump leaves the processes standing.
+    pub bound: bool,
     /// A mount that it sees on a directory, and nobody else does.
     pub root: Option<(OwnedFd, &'a Path)>,
 }
@@ -64,7 +66,7 @@ impl Session {
     /// Starts one; the caller must have one thread.
     pub fn start(program: &Path, surroundings: Surroundings) -> Result<Self> {
         let failed = |error| Error::io(format_args!("cannot start {}", program.display()), &error);
-        let Surroundings { images, work, stdio, inherited, root } = surroundings;
+        let Surroundings { images, work, stdio, inherited, bound, root } = surroundings;
         let mut command = Command::new(program);
         command.args(["swrk", &SOCKET.to_string()]);
         match stdio {
@@ -77,9 +79,10 @@ impl Session {
         let directories = [c_path(images)?, c_path(work)?];
         let root = root.map(|(tree, place)| c_path(place).map(|place| (tree, place))).transpose()?;
         let prepare = move || {
-            if let Some((tree, place)) = &root {
-                // Half a restore is of no use to anybody. Half a dump would leave the processes standing: it goes on.
+            if bound {
                 die_with_parent()?;
+            }
+            if let Some((tree, place)) = &root {
                 mount_privately(tree, place)?;
             }
             let (ours, theirs) = pair()?;

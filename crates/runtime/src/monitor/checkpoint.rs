@@ -39,6 +39,7 @@ impl Monitor {
             config: &asked.config,
             streams: &self.streams,
             cgroup: self.cgroup.as_ref(),
+            bound: true,
             leave_running: asked.leave_running,
             pre_dump: false,
             parent: None,

@@ -54,6 +54,7 @@ pub fn checkpoint(context: &Context, arguments: &Arguments) -> Result<ExitCode> 
         config: &container.record.config,
         streams: &container.record.streams,
         cgroup: cgroup.as_ref(),
+        bound: false,
         leave_running,
         pre_dump,
         parent,
