@@ -15,8 +15,18 @@ const t = suite('podman checkpoints with kapsel-runtime');
 let machine: Machine;
 
 const words = (args: string[]) => [
-  ...['--root', join(scratch, 'podman'), '--runroot', '/run/podman-test', '--tmpdir', '/run/podman-test/tmp'],
-  ...['--cgroup-manager', 'cgroupfs', '--events-backend', 'file', '--runtime', runtime],
+  '--root',
+  join(scratch, 'podman'),
+  '--runroot',
+  '/run/podman-test',
+  '--tmpdir',
+  '/run/podman-test/tmp',
+  '--cgroup-manager',
+  'cgroupfs',
+  '--events-backend',
+  'file',
+  '--runtime',
+  runtime,
   ...args,
 ];
 const podman = (...args: string[]) => machine.output('podman', words(args));
