@@ -63,8 +63,15 @@ impl Dump<'_> {
         self.terms.make_directories(true)?;
         self.check_parent()?;
         let (images, work) = (self.terms.images.as_path(), self.terms.work());
-        let surroundings =
-            Surroundings { images, work, stdio: None, inherited: Vec::new(), bound: self.bound, root: None };
+        let surroundings = Surroundings {
+            images,
+            work,
+            stdio: None,
+            inherited: Vec::new(),
+            bound: self.bound,
+            cgroup: Vec::new(),
+            root: None,
+        };
         let session = Session::start(&program, surroundings)?;
         if self.pre_dump || self.parent.is_some() || self.terms.lazy_pages {
             self.check_features(&session)?;

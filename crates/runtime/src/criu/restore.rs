@@ -90,8 +90,10 @@ impl Restore<'_> {
             inherited.push(file);
         }
         let stdio = self.stdio.take();
+        let directories = self.cgroup.into_iter().flat_map(Cgroup::directories);
+        let cgroup = directories.map(|(_, path)| path.to_owned()).collect();
         let surroundings =
-            Surroundings { images, work, stdio, inherited, bound: true, root: Some((tree, place)) };
+            Surroundings { images, work, stdio, inherited, bound: true, cgroup, root: Some((tree, place)) };
         let mut session = Session::start(&program, surroundings)?;
         session.send(&rpc::request(Kind::Restore, Some(&options)))?;
         loop {

@@ -51,6 +51,8 @@ pub struct Surroundings<'a> {
     pub inherited: Vec<OwnedFd>,
     /// Whether it ends when we do. Half a restore is of no use to anybody; half a dump leaves the processes standing.
     pub bound: bool,
+    /// Directories of the cgroup where it and all that it starts is to be found, and ended with the container.
+    pub cgroup: Vec<PathBuf>,
     /// A mount that it sees on a directory, and nobody else does.
     pub root: Option<(OwnedFd, &'a Path)>,
 }
@@ -66,7 +68,7 @@ impl Session {
     /// Starts one; the caller must have one thread.
     pub fn start(program: &Path, surroundings: Surroundings) -> Result<Self> {
         let failed = |error| Error::io(format_args!("cannot start {}", program.display()), &error);
-        let Surroundings { images, work, stdio, inherited, bound, root } = surroundings;
+        let Surroundings { images, work, stdio, inherited, bound, cgroup, root } = surroundings;
         let mut command = Command::new(program);
         command.args(["swrk", &SOCKET.to_string()]);
         match stdio {
@@ -81,6 +83,12 @@ impl Session {
         let prepare = move || {
             if bound {
                 die_with_parent()?;
+            }
+            for directory in &cgroup {
+                match std::fs::write(directory.join("cgroup.procs"), "0") {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
             if let Some((tree, place)) = &root {
                 mount_privately(tree, place)?;
