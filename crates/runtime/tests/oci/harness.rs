@@ -106,7 +106,9 @@ impl World {
 
     /// The runtime with its root and these arguments; it runs in the bundle, whose document is written.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        fs::write(self.path("bundle/config.json"), self.config.to_string()).unwrap();
+        // In one piece: a command that was begun before may be reading it.
+        fs::write(self.path("config.new"), self.config.to_string()).unwrap();
+        fs::rename(self.path("config.new"), self.path("bundle/config.json")).unwrap();
         let (name, value) = self.mark.split_once('=').unwrap();
         let mut command = Command::new(executable());
         command.current_dir(self.path("bundle")).env_clear().env("PATH", "/usr/bin:/bin").env(name, value);
