@@ -65,13 +65,7 @@ impl Gate {
             Err(Errno::EPIPE) => return Err(nobody()),
             other => other.at(Stage::Channel, || "cannot open the gate")?,
         };
-        // It holds both until it is the program or has ended; a fifo without readers is an error to its writer.
-        let mut ends = [PollFd::new(go.as_fd(), PollFlags::empty())];
-        while let Err(errno) = poll(&mut ends, PollTimeout::NONE) {
-            if errno != Errno::EINTR {
-                return Err(Error::system(Stage::Channel, errno, "cannot wait behind the gate"));
-            }
-        }
+        gone(&go)?;
         let mut buffer = [0u8; LONGEST + 1];
         let length = read(&fate, &mut buffer).unwrap_or_default();
         // Two messages at most, without seams: "executing", which is one byte, and what then failed.
@@ -85,11 +79,25 @@ impl Gate {
         }
     }
 
-    /// Waits until somebody opens it.
+    /// Ends a process behind the gate in this directory, and returns once it has ended. For one whose maker was killed
+    /// before it could write down which process that is.
+    pub fn refuse(directory: &Path) -> Result<(), Error> {
+        let nonblocking = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let Ok(go) = open(&directory.join(GO), nonblocking, Mode::empty()) else { return Ok(()) };
+        match write(&go, b"E") {
+            Err(Errno::EPIPE) => return Ok(()),
+            other => other.at(Stage::Channel, || "cannot refuse at the gate")?,
+        };
+        gone(&go)
+    }
+
+    /// Waits until somebody opens it, or refuses.
     pub(crate) fn wait(&self) -> Result<(), Error> {
+        let mut word = [0u8; 1];
         loop {
-            match read(&self.go, &mut [0u8; 1]) {
+            match read(&self.go, &mut word) {
                 Err(Errno::EINTR) => {}
+                Ok(_) if word == *b"E" => return Err(nobody()),
                 other => return other.map(drop).at(Stage::Channel, || "cannot wait for the start"),
             }
         }
@@ -104,6 +112,18 @@ impl Gate {
     pub(crate) fn descriptors(&self) -> [&OwnedFd; 2] {
         [&self.go, &self.fate]
     }
+}
+
+/// Waits until the process behind the gate is the program or has ended: until then it holds both fifos, and one without
+/// readers is an error to its writer.
+fn gone(go: &OwnedFd) -> Result<(), Error> {
+    let mut ends = [PollFd::new(go.as_fd(), PollFlags::empty())];
+    while let Err(errno) = poll(&mut ends, PollTimeout::NONE) {
+        if errno != Errno::EINTR {
+            return Err(Error::system(Stage::Channel, errno, "cannot wait behind the gate"));
+        }
+    }
+    Ok(())
 }
 
 fn nobody() -> Error {

@@ -143,7 +143,10 @@ impl Making<'_> {
             pid_file::write(Path::new(path), launched.pid)?;
         }
         if !self.mode.gate {
-            launched.wait_exec()?;
+            match cgroup {
+                Some(_) => launched.wait_exec()?,
+                None => Gate::open(&self.entry.directory)?,
+            }
             self.context.trace.mark("oci: program executed");
             let state = container::state(&self.record, Status::Running);
             let poststart = self.record.config.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
@@ -168,7 +171,9 @@ impl Making<'_> {
         let listener = profile
             .and_then(|profile| Listener::of(profile, container::state(&self.record, Status::Creating)));
         let entry = cgroup.map(Cgroup::entry).transpose()?;
-        let gate = self.mode.gate.then(|| Gate::make(&self.entry.directory)).transpose()?;
+        // Without a cgroup only the record knows the process: it must not become the program before that is written.
+        let gated = self.mode.gate || cgroup.is_none();
+        let gate = gated.then(|| Gate::make(&self.entry.directory)).transpose()?;
         let rootfs = Rootfs::Directory(PathBuf::clone(&self.record.rootfs));
         let who =
             kapsel_sandbox::Container { id: self.record.id.clone(), bundle: self.record.bundle.clone() };

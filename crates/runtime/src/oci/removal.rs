@@ -3,8 +3,8 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use kapsel_sandbox::hooks;
 use kapsel_sandbox::spec::Status;
+use kapsel_sandbox::{Gate, hooks};
 
 use super::Context;
 use super::container::{Container, state};
@@ -20,6 +20,10 @@ pub fn remove(context: &Context, container: Container) -> Result<()> {
     let process = container.record.process.and_then(|process| process.open());
     if let Some(cgroup) = &cgroup {
         cgroup.kill_all()?;
+    }
+    if container.record.process.is_none() {
+        // Its maker was killed before it wrote down the process, which no cgroup may know either.
+        Gate::refuse(&container.entry.directory)?;
     }
     if let Some(process) = &process {
         kill(process, libc::SIGKILL)?;

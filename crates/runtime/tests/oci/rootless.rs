@@ -70,6 +70,23 @@ fn limits_that_an_ordinary_user_cannot_have_are_an_error() {
 }
 
 #[test]
+fn a_creator_killed_at_any_moment_leaves_no_process_that_nobody_finds() {
+    let world = world("exec sleep 1000");
+    // Without a cgroup only the record, or the gate, knows the process.
+    for (verb, stride) in [(&["create", "c"][..], 9), (&["run", "-d", "c"], 11)] {
+        for moment in (1..).step_by(stride) {
+            let lived = crate::tracer::killed_after(&mut command(&world, verb), moment);
+            assert_eq!(call(&world, &["delete", "--force", "c"]).status, 0);
+            world.nothing_remains();
+            if lived {
+                assert!(moment > 90, "{moment}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn containers_are_kept_in_the_users_run_directory() {
     let world = world("exec sleep 1000");
     let run = world.path("run");
