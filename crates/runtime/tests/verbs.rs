@@ -48,11 +48,18 @@ fn the_version_is_three_lines() {
 }
 
 #[test]
-fn what_is_not_a_verb_is_an_error_that_names_them() {
-    for arguments in [&[][..], &["dance"], &["--help"]] {
-        let error = error(&runtime().args(arguments).output().unwrap());
-        assert_eq!(error["code"], "USAGE");
-        assert!(error["message"].as_str().unwrap().contains("monitor, unpack, host, reap, info"));
+fn what_is_not_a_verb_is_one_error_line_and_help_names_them() {
+    let output = runtime().arg("dance").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("level=error") && error.contains("dance") && error.lines().count() == 1,
+        "{error}"
+    );
+    for arguments in [&[][..], &["--help"]] {
+        let output = runtime().args(arguments).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && help.contains("checkpoint") && help.contains("--root"), "{help}");
     }
 }
 

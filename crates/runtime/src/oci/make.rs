@@ -121,7 +121,11 @@ impl Making<'_> {
         // First of all: whoever finds it later must know where the rest may be.
         self.entry.write(&self.record)?;
         self.context.trace.mark("oci: bundle read, container recorded");
-        let cgroup = cgroup::make(self.context, &self.record.config, self.cgroups_path())?;
+        let cgroup =
+            cgroup::make(self.context, &self.record.config, self.cgroups_path()).inspect_err(|_| {
+                // It may be another container's: nothing of ours is in it, so nothing of it is removed.
+                self.record.cgroups_path = None;
+            })?;
         self.context.trace.mark("oci: cgroup made");
         if cgroup.is_none() {
             self.record.cgroups_path = None;

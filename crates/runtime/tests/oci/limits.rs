@@ -126,3 +126,14 @@ fn memory_that_has_run_out_is_an_event() {
     run.wait().unwrap();
     world.nothing_remains();
 }
+
+#[test]
+fn a_cgroup_that_another_container_is_in_is_left_alone() {
+    let world = World::sleeper().started();
+    let complaint = world.fails(1, &["run", "--detach", "other"]);
+    assert!(complaint.to_lowercase().contains("busy"), "{complaint}");
+    assert_eq!(world.status(), "running");
+    world.fails(1, &["state", "other"]);
+    world.ok(&["delete", "-f", "c"]);
+    world.nothing_remains();
+}
