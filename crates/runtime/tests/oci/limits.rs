@@ -110,7 +110,7 @@ fn events_come_again_and_again_until_the_container_ends() {
 #[test]
 fn memory_that_has_run_out_is_an_event() {
     let script = "read x; sh -c 'x=x; while :; do x=$x$x; done'; exec sleep 1000";
-    let resources = json!({"memory": {"limit": 16 << 20, "swap": 16 << 20}});
+    let resources = json!({"memory": {"limit": 32 << 20, "swap": 32 << 20}});
     let world = World::new(script).set("/linux/resources", resources);
     let mut run = world.command(&["run", "c"]).stdin(Stdio::piped()).spawn().unwrap();
     until("the container", || world.call(&["state", "c"]).stdout.contains("running").then_some(()));
