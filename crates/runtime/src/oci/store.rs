@@ -1,10 +1,10 @@
 //! What is known of the containers between two commands: ROOT/ID/ for each, with its record, its gate, and a lock that is
 //! the directory itself (flock(2)). One command at a time changes a container; whoever is killed lets go of the lock.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use kapsel_cgroups::Driver;
@@ -154,7 +154,9 @@ impl Entry {
         let (path, new) = (self.directory.join(RECORD), self.directory.join("state.json.new"));
         let write = || {
             let json = serde_json::to_vec(record)?;
-            File::create(&new)?.write_all(&json)?;
+            // For its owner, whatever the caller's creation mask: environments hold secrets.
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(&json)?;
             fs::rename(&new, &path)
         };
         write().map_err(|error: io::Error| Error::io(format_args!("cannot write {}", path.display()), &error))
