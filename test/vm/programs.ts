@@ -21,7 +21,7 @@ const omitted: Record<string, string[]> = {
   'storage hostile': [],
   'storage host': [],
   // Kills at many moments; many at once; megabytes through pipes within a time.
-  'runtime oci': ['crash::'],
+  'runtime oci': ['crash::', 'a_creator_killed'],
   'runtime monitor': ['crash::', 'sixty_four_at_once', 'grow_with_its_output', 'streams::'],
 };
 
