@@ -352,20 +352,20 @@ fn a_volume_whose_destination_climbs_stays_inside() {
 fn even_with_every_capability_there_is_no_way_back_to_the_hosts_root() {
     // With chroot instead of pivot_root (runc issue 1962) this leads out.
     let script = "mkdir /j; cd /; chroot /j /x 2>/dev/null; umount -l /proc; \
-        for i in 1 2 3 4 5 6 7 8 9; do cd ..; done; ls -d boot 2>/dev/null; \
-        mkdir -p /m; mount --bind / /m; ls /m/boot 2>/dev/null; umount -l /; ls /boot 2>/dev/null; echo done";
+        for i in 1 2 3 4 5 6 7 8 9; do cd ..; done; ls -d usr 2>/dev/null; \
+        mkdir -p /m; mount --bind / /m; ls -d /m/usr 2>/dev/null; umount -l /; ls -d /usr 2>/dev/null; echo done";
     let sandbox = Sandbox::new(script).config(|config| {
         for capability in ["CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_DAC_READ_SEARCH"] {
             give(config, capability);
         }
     });
-    assert!(Path::new("/boot").exists());
+    assert!(Path::new("/usr").exists());
     let output = sandbox.output();
-    assert!(output.ends_with("done") && !output.contains("boot"), "{output}");
+    assert!(output.ends_with("done") && !output.contains("usr"), "{output}");
     fs::copy(executable(), sandbox.path("image/attack")).unwrap();
     let mut sandbox = sandbox;
     for how in ["climb", "uncover"] {
         sandbox.document["config"]["process"]["args"] = json!(["/attack", "--break-out", how]);
-        assert!(!sandbox.output().contains("boot"), "{how}");
+        assert!(!sandbox.output().contains("usr"), "{how}");
     }
 }
