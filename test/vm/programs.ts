@@ -20,6 +20,8 @@ const omitted: Record<string, string[]> = {
   'storage differential': [],
   'storage hostile': [],
   'storage host': [],
+  // Compiled against libseccomp: there is no compiler.
+  'seccomp filter': ['libseccomp::'],
   // Kills at many moments; many at once; megabytes through pipes within a time.
   'runtime oci': ['crash::', 'a_creator_killed'],
   'runtime monitor': ['crash::', 'sixty_four_at_once', 'grow_with_its_output', 'streams::'],

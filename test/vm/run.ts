@@ -28,7 +28,7 @@ const boots = [
   {
     layout: 'legacy',
     programs: built.programs.filter(({ name }) => name === 'cgroups kernel').filter(wanted),
-    deadline: 180,
+    deadline: 240,
   },
 ] as const;
 const working = await mkdtemp(join(tmpdir(), 'kapsel-test-vm-'));
