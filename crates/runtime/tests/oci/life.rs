@@ -190,6 +190,8 @@ fn with_recycled_pid(world: &World, pid: u32) {
 #[test]
 fn a_number_that_has_come_to_mean_another_process_is_never_signalled() {
     let world = World::sleeper().started();
+    // Start times are told in ticks of ten milliseconds: in one tick no number is used twice.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     world.stop();
     with_recycled_pid(&world, stranger.id());
