@@ -12,8 +12,7 @@ use crate::error::{Error, Result};
 /// Sends it, with a name as runc does: Go's receivers want one.
 pub fn send(socket: &Path, fd: &OwnedFd) -> Result<()> {
     let failed = |errno: nix::errno::Errno| {
-        let what = format_args!("cannot send a descriptor to the socket {}", socket.display()).to_string();
-        Error::io(what, &errno.into())
+        Error::io(format_args!("cannot send a descriptor to the socket {}", socket.display()), &errno.into())
     };
     let connection = connect(socket).map_err(failed)?;
     let fds = [fd.as_raw_fd()];

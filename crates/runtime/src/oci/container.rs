@@ -3,8 +3,8 @@
 use std::os::fd::OwnedFd;
 
 use kapsel_cgroups::Cgroup;
-use kapsel_sandbox::Gate;
 use kapsel_sandbox::spec::{State, Status, VERSION};
+use kapsel_sandbox::{Gate, hooks};
 
 use super::store::{Entry, Record, Store};
 use crate::error::{Error, Result};
@@ -78,6 +78,12 @@ pub fn state(record: &Record, status: Status) -> State {
         bundle: record.bundle.clone(),
         annotations: record.config.annotations.clone(),
     }
+}
+
+/// Runs the hooks of the moment after the start.
+pub fn poststart(record: &Record) -> std::result::Result<(), kapsel_sandbox::Error> {
+    let poststart = record.config.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
+    hooks::run("poststart", poststart, &state(record, Status::Running))
 }
 
 /// A status as callers read it.

@@ -25,7 +25,8 @@ pub fn delete(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         other => other?,
     };
     let Some(record) = record else {
-        removal::remove_empty(entry)?;
+        // Its maker was killed before it wrote a record: there is nothing else yet.
+        entry.remove()?;
         return Ok(ExitCode::SUCCESS);
     };
     let container = Container { entry, record };

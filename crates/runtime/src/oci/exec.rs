@@ -12,7 +12,7 @@ use kapsel_sandbox::{Join, Listener, Manner, join, seal};
 use super::arguments::{Arguments, Flag, switch, usage, value, values};
 use super::container::{Container, not_running};
 use super::foreground::Foreground;
-use super::{Context, bundle, console, make, pid_file, seccomp, stdio};
+use super::{Context, bundle, make, seccomp, stdio};
 use crate::error::{Error, Result};
 
 /// The flags.
@@ -45,8 +45,7 @@ pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let (id, words) = arguments.id_and_words()?;
     let container = Container::open(&context.store, id)?;
     match container.status() {
-        Status::Running => {}
-        Status::Created => {}
+        Status::Running | Status::Created => {}
         Status::Paused if arguments.has("ignore-paused") => {}
         Status::Paused => {
             return Err(Error::new(
@@ -84,7 +83,7 @@ pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         stdio: stdio::of(&process, arguments, detached, &own)?,
         manner: Manner { detached: true, preserve_fds, keep_keyring: false },
     })?;
-    let told = launched.wait_exec().map_err(Error::from).and_then(|()| tell(arguments, &launched));
+    let told = launched.wait_exec().map_err(Error::from).and_then(|()| make::tell(arguments, &launched));
     if let Err(error) = told {
         launched.end();
         return Err(error);
@@ -93,20 +92,6 @@ pub fn exec(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         Some(foreground) => Ok(foreground.attend(&launched.pidfd, launched.console.take())?.into()),
         None => Ok(ExitCode::SUCCESS),
     }
-}
-
-/// Gives the caller what it asked for: the terminal, the process's descriptor, its id.
-fn tell(arguments: &Arguments, launched: &kapsel_sandbox::Launched) -> Result<()> {
-    if let (Some(path), Some(master)) = (stdio::path(arguments, "console-socket"), &launched.console) {
-        console::send(Path::new(path), master)?;
-    }
-    if let Some(path) = stdio::path(arguments, "pidfd-socket") {
-        console::send(Path::new(path), &launched.pidfd)?;
-    }
-    if let Some(path) = stdio::path(arguments, "pid-file") {
-        pid_file::write(Path::new(path), launched.pid)?;
-    }
-    Ok(())
 }
 
 /// The container's cgroup, or one below it (`--cgroup PATH`).

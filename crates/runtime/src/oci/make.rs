@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kapsel_cgroups::Cgroup;
 use kapsel_sandbox::spec::{Config, Process, Status};
-use kapsel_sandbox::{Gate, Launched, Listener, Manner, Plan, Rootfs, capabilities, hooks, launch, seal};
+use kapsel_sandbox::{Gate, Launched, Listener, Manner, Plan, Rootfs, capabilities, launch, seal};
 
 use super::arguments::{Arguments, Flag, switch, value};
 use super::bundle::Bundle;
@@ -106,6 +106,20 @@ pub fn warn_of_capabilities(context: &Context, process: &mut Process) -> Result<
     Ok(())
 }
 
+/// Gives the caller what it asked for: the terminal, the process's descriptor, its id.
+pub fn tell(arguments: &Arguments, launched: &Launched) -> Result<()> {
+    if let (Some(path), Some(master)) = (stdio::path(arguments, "console-socket"), &launched.console) {
+        console::send(Path::new(path), master)?;
+    }
+    if let Some(path) = stdio::path(arguments, "pidfd-socket") {
+        console::send(Path::new(path), &launched.pidfd)?;
+    }
+    if let Some(path) = stdio::path(arguments, "pid-file") {
+        pid_file::write(Path::new(path), launched.pid)?;
+    }
+    Ok(())
+}
+
 struct Making<'a> {
     context: &'a Context,
     arguments: &'a Arguments,
@@ -136,25 +150,14 @@ impl Making<'_> {
         self.record.process = Some(identity?);
         self.entry.write(&self.record)?;
         self.context.trace.mark("oci: process recorded");
-        if let (Some(path), Some(master)) = (stdio::path(self.arguments, "console-socket"), &launched.console)
-        {
-            console::send(Path::new(path), master)?;
-        }
-        if let Some(path) = stdio::path(self.arguments, "pidfd-socket") {
-            console::send(Path::new(path), &launched.pidfd)?;
-        }
-        if let Some(path) = stdio::path(self.arguments, "pid-file") {
-            pid_file::write(Path::new(path), launched.pid)?;
-        }
+        tell(self.arguments, launched)?;
         if !self.mode.gate {
             match cgroup {
                 Some(_) => launched.wait_exec()?,
                 None => Gate::open(&self.entry.directory)?,
             }
             self.context.trace.mark("oci: program executed");
-            let state = container::state(&self.record, Status::Running);
-            let poststart = self.record.config.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
-            hooks::run("poststart", poststart, &state)?;
+            container::poststart(&self.record)?;
         }
         self.launched.take().ok_or_else(|| Error::new("CONTAINER_NOT_RUNNING", "the process has vanished"))
     }

@@ -35,6 +35,7 @@ mod update;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use arguments::{Arguments, Flag, switch, usage, value};
 use kapsel_cgroups::Driver;
@@ -50,7 +51,7 @@ pub struct Context {
     /// Where containers are kept.
     pub store: Store,
     /// Where to complain.
-    pub log: Log,
+    pub log: Rc<Log>,
     /// Where the time goes.
     pub trace: Trace,
     /// Whether we are root of a user namespace only.
@@ -254,7 +255,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Err(error) => return complain(&Log::default(), &error.message, 1),
     };
     let log = match open_log(&global) {
-        Ok(log) => log,
+        Ok(log) => Rc::new(log),
         Err(error) => return complain(&Log::default(), &error.message, 1),
     };
     let name = global.words.first().and_then(|word| word.to_str()).unwrap_or_default();
@@ -272,7 +273,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             rootless: become_root(verb, &store, &arguments)?,
             store,
             driver: if global.has("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs },
-            log: open_log(&global)?,
+            log: Rc::clone(&log),
         };
         context.log.debug(&format!("{name} {:?}", arguments.words));
         (verb.run)(&context, &arguments)
@@ -313,9 +314,11 @@ fn open_log(global: &Arguments) -> Result<Log> {
 /// Where containers are kept: as asked, in the user's own run directory, or in root's.
 fn root(global: &Arguments) -> Result<PathBuf> {
     let asked = global.value("root").filter(|root| !root.is_empty()).map(PathBuf::from);
-    let is_root = nix::unistd::geteuid().is_root() && !rootless::is_in_user_namespace();
-    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !is_root).map(PathBuf::from);
-    let root = asked.unwrap_or_else(|| own.unwrap_or_else(|| PathBuf::from("/run")).join("kapsel-runtime"));
+    let root = asked.unwrap_or_else(|| {
+        let is_root = || nix::unistd::geteuid().is_root() && !rootless::is_in_user_namespace();
+        let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !is_root());
+        own.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join("kapsel-runtime")
+    });
     std::path::absolute(&root).map_err(|error| usage(format!("--root {}: {error}", root.display())))
 }
 

@@ -8,7 +8,6 @@ use kapsel_sandbox::{Gate, hooks};
 
 use super::Context;
 use super::container::{Container, state};
-use super::store::Entry;
 use crate::error::{Error, Result};
 
 /// How long a killed process may take to be gone, in milliseconds.
@@ -43,9 +42,13 @@ pub fn remove(context: &Context, container: Container) -> Result<()> {
     Ok(())
 }
 
-/// Removes the directory of a container whose maker was killed before it wrote a record: there is nothing else yet.
-pub fn remove_empty(entry: Entry) -> Result<()> {
-    entry.remove()
+/// Removes one that ran in the foreground and has ended, unless somebody was faster.
+pub fn remove_ended(context: &Context, id: &str) -> Result<()> {
+    match Container::open(&context.store, id) {
+        Ok(container) => remove(context, container),
+        Err(error) if error.code == "CONTAINER_UNKNOWN" => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Sends a signal to a process. One that has ended is an error with the words that callers look for.

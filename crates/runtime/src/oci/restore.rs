@@ -4,13 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
-use kapsel_sandbox::spec::{Hooks, Status};
+use kapsel_sandbox::spec::Status;
 use kapsel_sandbox::{Rootfs, hooks, seal};
 
 use super::arguments::{Arguments, Flag, switch, usage, value};
 use super::bundle::Bundle;
 use super::checkpoint::{need_root, terms};
-use super::container::{Container, not_running, state};
+use super::container::{Container, not_running, poststart, state};
 use super::foreground::Foreground;
 use super::identity::Identity;
 use super::store::{Entry, Record};
@@ -81,12 +81,7 @@ pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let process = container.record.process.and_then(Identity::open).ok_or_else(not_running)?;
     container.entry.unlock();
     let status = foreground.attend(&process, console)?;
-    match Container::open(&context.store, id) {
-        Ok(container) => removal::remove(context, container)?,
-        // Somebody was faster.
-        Err(error) if error.code == "CONTAINER_UNKNOWN" => {}
-        Err(error) => return Err(error),
-    }
+    removal::remove_ended(context, id)?;
     Ok(status.into())
 }
 
@@ -125,9 +120,7 @@ impl Restoring<'_> {
             lsm_mount_context: text("lsm-mount-context")?,
         };
         restore.run(&mut |event| self.on_event(event))?;
-        let hooks = config.hooks.unwrap_or(Hooks::NONE);
-        hooks::run("poststart", &hooks.poststart, &state(&self.record, Status::Running))?;
-        Ok(())
+        Ok(poststart(&self.record)?)
     }
 
     fn on_event(&mut self, event: Event) -> Result<()> {

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use super::arguments::{Arguments, Flag, switch, value};
-use super::container::Container;
 use super::foreground::Foreground;
 use super::make::{Made, Mode, make};
 use super::{Context, removal};
@@ -35,12 +34,7 @@ pub fn run(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let status = foreground.attend(&launched.pidfd, launched.console.take())?;
     context.trace.mark("oci: program ended");
     if !arguments.has("keep") {
-        match Container::open(&context.store, &id) {
-            Ok(container) => removal::remove(context, container)?,
-            // Somebody was faster.
-            Err(error) if error.code == "CONTAINER_UNKNOWN" => {}
-            Err(error) => return Err(error),
-        }
+        removal::remove_ended(context, &id)?;
     }
     context.trace.mark("oci: container removed");
     Ok(status.into())

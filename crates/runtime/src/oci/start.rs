@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use kapsel_sandbox::spec::Status;
-use kapsel_sandbox::{Gate, Stage, hooks};
+use kapsel_sandbox::{Gate, Stage};
 
 use super::arguments::Arguments;
-use super::container::Container;
+use super::container::{self, Container};
 use super::{Context, removal};
 use crate::error::{Error, Result};
 
@@ -30,7 +30,9 @@ pub fn start(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
             "cannot start a container whose config.json has no process",
         ));
     }
-    if let Err(error) = Gate::open(&container.entry.directory).and_then(|()| poststart(&container)) {
+    if let Err(error) =
+        Gate::open(&container.entry.directory).and_then(|()| container::poststart(&container.record))
+    {
         if error.stage == Stage::Hook {
             // The specification wants it destroyed (runtime.md, "Lifecycle", steps 7 and 9).
             removal::remove(context, container)?;
@@ -38,9 +40,4 @@ pub fn start(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         return Err(error.into());
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn poststart(container: &Container) -> std::result::Result<(), kapsel_sandbox::Error> {
-    let poststart = container.record.config.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
-    hooks::run("poststart", poststart, &container.state(Status::Running))
 }
