@@ -72,6 +72,7 @@ fn our_own_file_cannot_be_written_by_who_is_joined() {
     until("the copy to be executable", || through(&["--version"]).output().ok());
     let mut run = through(&["run", "c"]).spawn().unwrap();
     until("the container", || world.call(&["state", "c"]).stdout.contains("running").then_some(()));
+    fs::create_dir(world.inside("tmp/empty")).unwrap();
     // The victim: our file, executed in the container, by a verb that waits for its stdin.
     let mut exec = through(&[
         "exec",
@@ -81,7 +82,8 @@ fn our_own_file_cannot_be_written_by_who_is_joined() {
         "/proc/self/exe",
         "unpack",
         "--into",
-        "/tmp",
+        // Not where the attack is told whom to attack: unpack ends at once where it finds anything.
+        "/tmp/empty",
     ]);
     let mut exec = exec.stdin(std::process::Stdio::piped()).spawn().unwrap();
     let pid = until("the victim", || fs::read_to_string(world.path("pid")).ok());
