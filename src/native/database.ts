@@ -10,6 +10,7 @@ import type {
   Exit,
   ImageRow,
   LayerRow,
+  LayerSource,
   NewContainer,
   NewEvent,
   NewImage,
@@ -96,9 +97,10 @@ export class Database {
 
   /**
    * Records an image whose layers are all recorded (LAYER_NOT_FOUND), and points its references at it, taking them
-   * from whichever image had them. Replaces the row of the same id. Event `pull`, `load` or `import`.
+   * from whichever image had them. Of an image that is here, only the manifest is replaced. Event `pull`, `load`,
+   * `import` or `commit`.
    */
-  insertImage(image: NewImage, action: 'pull' | 'load' | 'import' = 'pull'): void {
+  insertImage(image: NewImage, action: 'pull' | 'load' | 'import' | 'commit' = 'pull'): void {
     unwrap(this.#native.insertImage(JSON.stringify(image), action));
   }
 
@@ -141,6 +143,20 @@ export class Database {
 
   layers(): LayerRow[] {
     return JSON.parse(unwrap(this.#native.layers())) as LayerRow[];
+  }
+
+  /** Forgets a layer whose tree is damaged, whoever uses it: the next pull makes it anew. */
+  forgetLayer(diffId: string): void {
+    unwrap(this.#native.forgetLayer(diffId));
+  }
+
+  /** Remembers compressed forms of layers that are recorded; of others nothing. */
+  insertLayerSources(sources: readonly LayerSource[]): void {
+    unwrap(this.#native.insertLayerSources(JSON.stringify(sources)));
+  }
+
+  layerSources(diffId: string): LayerSource[] {
+    return JSON.parse(unwrap(this.#native.layerSources(diffId))) as LayerSource[];
   }
 
   /** True and event `create` where it is new; false where there is one of that name. */

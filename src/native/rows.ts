@@ -69,9 +69,15 @@ export interface NewImage {
   platform: string;
   /** Normalised: `docker.io/library/debian:12`. */
   references: string[];
+  /** The image that a container was made of whose changes are this one's top layer; it need not be here any more. */
+  parentId?: string | null;
 }
 
-export type ImageRow = NewImage;
+export interface ImageRow extends NewImage {
+  parentId: string | null;
+  /** When it was last given a name. */
+  taggedAt: string | null;
+}
 
 export interface LayerRow {
   diffId: string;
@@ -79,6 +85,19 @@ export interface LayerRow {
   size: number;
   /** Bytes of its tree. */
   unpackedSize: number;
+}
+
+/** A compressed form of a layer, and a repository that has it. */
+export interface LayerSource {
+  diffId: string;
+  /** Of the blob. */
+  digest: string;
+  /** Bytes of the blob. */
+  size: number;
+  mediaType: string;
+  /** `host[:port]`; empty, as the repository, where kapsel wrote it and no registry is known to have it. */
+  registry: string;
+  repository: string;
 }
 
 export interface NewVolume {

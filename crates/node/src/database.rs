@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use kapsel_state::{Database as State, EventFilter, Status};
+use kapsel_state::{Database as State, EventFilter, LayerSource, Status};
 use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 
@@ -184,6 +184,27 @@ impl Database {
     #[napi]
     pub fn layers(&self) -> Outcome<String> {
         self.query(|state| state.layers())
+    }
+
+    /// `kapsel_state::Database::forget_layer`.
+    #[napi]
+    pub fn forget_layer(&self, diff_id: String) -> Outcome<()> {
+        self.change(|state| state.forget_layer(&diff_id))
+    }
+
+    /// `kapsel_state::Database::insert_layer_sources`.
+    #[napi]
+    pub fn insert_layer_sources(&self, json: String) -> Outcome<()> {
+        self.with(|state| {
+            let sources: Vec<LayerSource> = serde_json::from_str(&json)?;
+            Ok(state.insert_layer_sources(&sources)?)
+        })
+    }
+
+    /// `kapsel_state::Database::layer_sources`.
+    #[napi]
+    pub fn layer_sources(&self, diff_id: String) -> Outcome<String> {
+        self.query(|state| state.layer_sources(&diff_id))
     }
 
     /// `kapsel_state::Database::insert_volume`.

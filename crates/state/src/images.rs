@@ -10,12 +10,12 @@ use crate::events::append;
 use crate::layers::forget_unused;
 use crate::rows::{Attributes, Image};
 
-const COLUMNS: &str = "id, manifest_digest, config, diff_ids, size, created_at, platform, \
+const COLUMNS: &str = "id, manifest_digest, config, diff_ids, size, created_at, platform, parent_id, tagged_at, \
      (SELECT json_group_array(name ORDER BY name) FROM image_references WHERE image_id = images.id)";
 
 impl Database {
     /// Records an image and points its references at it, taking them from whichever image had them; `action` is
-    /// `pull`, `load` or `import`. `LAYER_NOT_FOUND` where a layer went away meanwhile: unpack it again.
+    /// `pull`, `load`, `import` or `commit`. `LAYER_NOT_FOUND` where a layer went away meanwhile: unpack it again.
     pub fn insert_image(&mut self, image: &Image, action: &str) -> Result<()> {
         self.write(|transaction| {
             for diff_id in &image.diff_ids {
@@ -25,8 +25,9 @@ impl Database {
             }
             transaction
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO images (id, manifest_digest, config, diff_ids, size, created_at, platform)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO images (id, manifest_digest, config, diff_ids, size, created_at, platform, parent_id)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                     ON CONFLICT (id) DO UPDATE SET manifest_digest = ?2, size = ?5",
                 )?
                 .execute(params![
                     image.id,
@@ -36,6 +37,7 @@ impl Database {
                     image.size,
                     image.created_at,
                     image.platform,
+                    image.parent_id,
                 ])?;
             for reference in &image.references {
                 point(transaction, reference, &image.id)?;
@@ -168,6 +170,7 @@ fn point(transaction: &Transaction<'_>, reference: &str, id: &str) -> Result<()>
     transaction
         .prepare_cached("INSERT OR REPLACE INTO image_references (name, image_id) VALUES (?1, ?2)")?
         .execute((reference, id))?;
+    transaction.prepare_cached("UPDATE images SET tagged_at = ?2 WHERE id = ?1")?.execute((id, now()))?;
     Ok(())
 }
 
@@ -184,7 +187,9 @@ fn image(row: &Row<'_>) -> rusqlite::Result<Image> {
         size: row.get(4)?,
         created_at: row.get(5)?,
         platform: row.get(6)?,
-        references: list(row, 7)?,
+        parent_id: row.get(7)?,
+        tagged_at: row.get(8)?,
+        references: list(row, 9)?,
     })
 }
 

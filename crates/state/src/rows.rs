@@ -149,6 +149,12 @@ pub struct Image {
     pub platform: String,
     /// Normalised names, sorted.
     pub references: Vec<String>,
+    /// The image that a container was made of whose changes are this one's top layer; it need not be here any more.
+    #[serde(default)]
+    pub parent_id: Option<String>,
+    /// When it was last given a name: set by the database.
+    #[serde(default)]
+    pub tagged_at: Option<String>,
 }
 
 /// A layer's row.
@@ -161,6 +167,24 @@ pub struct Layer {
     pub size: i64,
     /// Bytes of its tree.
     pub unpacked_size: i64,
+}
+
+/// A compressed form of a layer, and a repository that has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerSource {
+    /// `sha256:…` of the uncompressed tar.
+    pub diff_id: String,
+    /// `sha256:…` of the blob.
+    pub digest: String,
+    /// Bytes of the blob.
+    pub size: i64,
+    /// The blob's media type.
+    pub media_type: String,
+    /// `host[:port]`; empty where kapsel wrote it and no registry is known to have it.
+    pub registry: String,
+    /// The path within the registry; empty as above.
+    pub repository: String,
 }
 
 /// A volume before it has a time.

@@ -1,7 +1,7 @@
 //! The tables, and the way from one version of them to the next. `user_version` says which a file has.
 
 /// Step N takes a file of version N to N + 1; a file of version 0 is new. A published step is never edited.
-pub(crate) const STEPS: &[&str] = &[V1];
+pub(crate) const STEPS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE containers (
@@ -66,3 +66,44 @@ CREATE TABLE events (
   attributes TEXT NOT NULL             -- JSON object
 ) STRICT;
 ";
+
+const V2: &str = "
+ALTER TABLE images ADD COLUMN parent_id TEXT;    -- the image that `commit` made it from
+ALTER TABLE images ADD COLUMN tagged_at TEXT;
+
+-- In which compressed forms a layer is known, and where they are: push and copy need not send what is there. A form
+-- that kapsel has written itself and no registry has is of no registry and no repository.
+CREATE TABLE layer_sources (
+  diff_id    TEXT NOT NULL,
+  digest     TEXT NOT NULL,
+  size       INTEGER NOT NULL,
+  media_type TEXT NOT NULL,
+  registry   TEXT NOT NULL,
+  repository TEXT NOT NULL,
+  PRIMARY KEY (diff_id, digest, registry, repository)
+) STRICT, WITHOUT ROWID;
+";
+
+#[cfg(test)]
+mod tests {
+    use super::V1;
+    use crate::Database;
+
+    #[test]
+    fn a_database_of_the_first_version_keeps_its_images() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("kapsel.db");
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(V1).unwrap();
+        old.execute_batch(
+            "INSERT INTO images VALUES ('sha256:a', NULL, '{}', '[]', 1, NULL, 'linux/amd64');
+             PRAGMA user_version = 1",
+        )
+        .unwrap();
+        drop(old);
+        let database = Database::open(&path).unwrap();
+        let image = &database.images().unwrap()[0];
+        assert_eq!((image.id.as_str(), &image.parent_id, &image.tagged_at), ("sha256:a", &None, &None));
+        assert!(database.layer_sources("sha256:l").unwrap().is_empty());
+    }
+}

@@ -30,6 +30,8 @@ pub fn insert_image(database: &mut Database, prefix: &str, layer: &str, referenc
         created_at: None,
         platform: "linux/amd64".into(),
         references: references.iter().map(|name| (*name).to_owned()).collect(),
+        parent_id: None,
+        tagged_at: None,
     };
     database.insert_image(&image, "load").unwrap();
     image_id

@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::common::{id, insert_image, json, new_container, open};
-use kapsel_state::{Attributes, Database, EventFilter, Exit, Image, NewEvent, NewVolume, Status};
+use kapsel_state::{
+    Attributes, Database, EventFilter, Exit, Image, LayerSource, NewEvent, NewVolume, Status,
+};
 
 fn actions(database: &Database) -> Vec<String> {
     let events = database.events(&EventFilter::default()).unwrap();
@@ -153,6 +155,8 @@ fn layers_stay_while_an_image_or_a_container_needs_them() {
         created_at: None,
         platform: "linux/amd64".into(),
         references: vec![],
+        parent_id: None,
+        tagged_at: None,
     };
     assert_eq!(
         code(database.insert_image(&image, "pull")),
@@ -229,4 +233,49 @@ fn only_its_owner_may_read_the_database() {
         let mode = std::fs::metadata(root.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o600, "{name}");
     }
+}
+
+#[test]
+fn a_layer_remembers_its_forms_as_long_as_it_is_here() {
+    let root = tempfile::tempdir().unwrap();
+    let mut database = open(root.path());
+    let image = insert_image(&mut database, "aa", "sha256:l1", &["docker.io/library/a:1"]);
+    let form = |diff_id: &str, digest: &str, repository: &str| LayerSource {
+        diff_id: diff_id.into(),
+        digest: digest.into(),
+        size: 7,
+        media_type: "application/vnd.oci.image.layer.v1.tar+gzip".into(),
+        registry: "127.0.0.1:5000".into(),
+        repository: repository.into(),
+    };
+    let forms = [form("sha256:l1", "sha256:b1", "a"), form("sha256:l1", "sha256:b1", "b")];
+    database.insert_layer_sources(&forms).unwrap();
+    database.insert_layer_sources(&forms).unwrap();
+    database.insert_layer_sources(&[form("sha256:unknown", "sha256:b1", "a")]).unwrap();
+    assert_eq!(database.layer_sources("sha256:l1").unwrap(), forms);
+    assert!(database.layer_sources("sha256:unknown").unwrap().is_empty(), "of a layer that is not here");
+    assert_eq!(database.remove_image(&image, false).unwrap(), ["sha256:l1"]);
+    assert!(database.layer_sources("sha256:l1").unwrap().is_empty());
+}
+
+#[test]
+fn an_image_is_named_at_a_time_and_keeps_its_parent() {
+    let root = tempfile::tempdir().unwrap();
+    let mut database = open(root.path());
+    let parent = insert_image(&mut database, "aa", "sha256:l1", &[]);
+    assert_eq!(database.image(&parent).unwrap().tagged_at, None, "it has no name");
+    let mut child = database.image(&parent).unwrap();
+    child.id = format!("sha256:{}", id("bb"));
+    child.parent_id = Some(parent.clone());
+    database.insert_image(&child, "commit").unwrap();
+    database.tag("docker.io/library/a:1", &child.id).unwrap();
+    let row = database.image("docker.io/library/a:1").unwrap();
+    assert_eq!(row.parent_id, Some(parent));
+    assert!(row.tagged_at.is_some());
+    child.parent_id = None;
+    child.manifest_digest = Some("sha256:m".into());
+    database.insert_image(&child, "pull").unwrap();
+    let row = database.image(&child.id).unwrap();
+    assert!(row.parent_id.is_some(), "an image that is pulled stays what it was made of");
+    assert_eq!(row.manifest_digest.as_deref(), Some("sha256:m"));
 }
