@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Engine } from '../src/index.ts';
 import { ociPeers } from './oci.ts';
+import { phases } from './phases.ts';
 import { dockerDaemon, installed, peers, type Peer } from './peers.ts';
 import { monitorMemory } from './memory.ts';
 
@@ -118,8 +119,15 @@ if (installed('runc')) {
   cleanup.defer(oci.stop);
   all.push(...oci.peers);
 }
+const measuring = compile('measure');
 console.log(`${values.rounds} rounds of ${all.length}, interleaved`);
-table(all, measure(compile('measure'), values.rounds, all, env));
+table(all, measure(measuring, values.rounds, all, env));
+const own = all.find(({ name }) => name === 'kapsel-runtime: run');
+if (own) {
+  const trace = join(directory, 'trace');
+  const [totals = []] = measure(measuring, values.rounds, [own], { KAPSEL_TRACE: trace });
+  if (typeof totals !== 'string') phases(trace, totals);
+}
 const memory = await monitorMemory(engine);
 console.log(
   `${"the monitor's RSS, MB".padEnd(44)}${memory.rss.toFixed(2)} (goal ≤ 1.5: ${memory.rss <= 1.5 ? 'reached' : 'missed'}; private ${memory.private.toFixed(2)})`,
