@@ -20,6 +20,7 @@ const omitted: Record<string, string[]> = {
   'storage differential': [],
   'storage hostile': [],
   'storage host': [],
+  'storage layer': [],
   // Compiled against libseccomp: there is no compiler.
   'seccomp filter': ['libseccomp::'],
   // Kills at many moments; many at once; megabytes through pipes within a time.
