@@ -5,6 +5,7 @@ import { checkpoint } from '../commands/checkpoint.ts';
 import { create } from '../commands/create.ts';
 import { demo } from '../commands/demo.ts';
 import { exec } from '../commands/exec.ts';
+import { history } from '../commands/history.ts';
 import { images } from '../commands/images.ts';
 import { importCommand } from '../commands/import.ts';
 import { info } from '../commands/info.ts';
@@ -23,6 +24,7 @@ import { rmi } from '../commands/rmi.ts';
 import { run } from '../commands/run.ts';
 import { start } from '../commands/start.ts';
 import { stop } from '../commands/stop.ts';
+import { tag } from '../commands/tag.ts';
 import { unpause } from '../commands/unpause.ts';
 import { version } from '../commands/version.ts';
 import { volumeCreate, volumeList, volumeRemove } from '../commands/volume.ts';
@@ -36,6 +38,7 @@ export const commands: readonly Command<any>[] = [
   create,
   demo,
   exec,
+  history,
   images,
   importCommand,
   info,
@@ -57,6 +60,7 @@ export const commands: readonly Command<any>[] = [
   run,
   start,
   stop,
+  tag,
   unpause,
   version,
   volumeCreate,
@@ -72,7 +76,7 @@ const longForms: ReadonlyMap<string, string> = new Map([
   ...'attach checkpoint create exec inspect kill logs pause ps restart restore rm run start stop unpause wait'
     .split(' ')
     .map((verb) => [`container ${verb}`, verb] as const),
-  ...'import inspect load pull'.split(' ').map((verb) => [`image ${verb}`, verb] as const),
+  ...'history import inspect load pull tag'.split(' ').map((verb) => [`image ${verb}`, verb] as const),
   ['container ls', 'ps'],
   ['container list', 'ps'],
   ['container remove', 'rm'],

@@ -1,8 +1,9 @@
 // `kapsel images`: the images of this engine.
 import { defineCommand } from '../cli/command.ts';
-import { text, yes } from '../cli/values/basic.ts';
-import { filter, filters } from '../cli/values/filter.ts';
-import type { ImageSummary } from '../engine/images.ts';
+import { parseBoolean, text, yes } from '../cli/values/basic.ts';
+import { filter, filters, filterValue } from '../cli/values/filter.ts';
+import { timestamp } from '../cli/values/time.ts';
+import type { ImageFilters, ImageSummary } from '../engine/images.ts';
 import { printListing } from './listing.ts';
 import { printLine } from '../ui/output.ts';
 import { ago, humanSize, longTime } from '../ui/units.ts';
@@ -31,12 +32,7 @@ export const images = defineCommand({
   examples: [{ command: "images --format '{{.Repository}}:{{.Tag}} {{.Size}}'", description: 'In your own words' }],
   async run({ flags, args: [pattern] }, context) {
     const engine = await context.engine();
-    const { dangling, reference = [] } = filters(flags.filter, ['dangling', 'reference']);
-    const patterns = [...reference, ...(pattern === undefined ? [] : [pattern])];
-    const found = engine.images.list().filter((image) => {
-      if (dangling && (image.repository === null) !== (dangling.at(-1) === 'true')) return false;
-      return patterns.every((wanted) => matches(image, wanted));
-    });
+    const found = engine.images.list({ all: flags.all, filters: imageFilters(flags.filter, pattern) });
     const full = flags['no-trunc'] ?? false;
     if (flags.quiet) {
       for (const id of new Set(found.map((image) => shortId(image.id, full)))) printLine(id);
@@ -52,7 +48,22 @@ export const images = defineCommand({
   },
 });
 
-function shortId(id: string, full: boolean): string {
+/** What `--filter` and the pattern mean. */
+function imageFilters(given: readonly (readonly [string, string])[], pattern: string | undefined): ImageFilters {
+  const known = ['before', 'dangling', 'label', 'reference', 'since', 'until'];
+  const { before, dangling, label: labels, reference = [], since, until } = filters(given, known);
+  const references = [...reference, ...(pattern === undefined ? [] : [pattern])];
+  return {
+    before,
+    labels,
+    since,
+    ...(dangling && { dangling: filterValue('dangling', dangling, parseBoolean) }),
+    ...(until && { until: filterValue('until', until, timestamp.parse) }),
+    ...(references.length > 0 && { references }),
+  };
+}
+
+export function shortId(id: string, full: boolean): string {
   return full ? id : id.replace(/^sha256:/, '').slice(0, 12);
 }
 
@@ -65,26 +76,10 @@ function row(image: ImageSummary, full: boolean) {
     CreatedSince: ago(image.created),
     CreatedAt: longTime(image.created),
     Size: humanSize(image.size),
+    // What Docker says where it has not counted.
+    Containers: 'N/A',
+    SharedSize: 'N/A',
+    UniqueSize: 'N/A',
+    VirtualSize: humanSize(image.size),
   };
-}
-
-/** `debian`, `debian:12`, `deb*:1?`: a repository, and a tag where the pattern has one. */
-export function matches({ repository, tag }: Pick<ImageSummary, 'repository' | 'tag'>, pattern: string): boolean {
-  if (repository === null) return false;
-  const colon = pattern.lastIndexOf(':');
-  const hasTag = colon > pattern.lastIndexOf('/');
-  if (hasTag && !glob(pattern.slice(colon + 1)).test(tag ?? '')) return false;
-  return glob(hasTag ? pattern.slice(0, colon) : pattern).test(repository);
-}
-
-function glob(pattern: string): RegExp {
-  const source = pattern
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('*', '[^/]*')
-    .replaceAll('?', '[^/]');
-  try {
-    return new RegExp(`^${source}$`);
-  } catch {
-    return /^$/; // an unclosed bracket matches nothing
-  }
 }

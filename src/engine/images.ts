@@ -7,24 +7,30 @@ import type { Database, ImageRow } from '../native.ts';
 import type { RegistryOptions } from '../registry/client.ts';
 import type { ImageConfig, Platform } from '../registry/oci.ts';
 import { distance, formatPlatform, parsePlatform } from '../registry/platform.ts';
-import { canonical, parseReference } from '../registry/reference.ts';
+import { canonical } from '../registry/reference.ts';
 import { KapselError, NotFoundError } from './errors.ts';
 import { hostPrefix, recall } from './images/host-memory.ts';
+import { historyOf } from './images/history.ts';
 import { layerPath } from './images/layer-path.ts';
-import { planRemoval } from './images/removal.ts';
+import { listed } from './images/list.ts';
+import { isId, storedName, taggable } from './images/names.ts';
+import { isNeeded, planRemoval } from './images/removal.ts';
 import type { Transfer } from './images/transfer.ts';
 import type {
   EnsureOptions,
+  HistoryEntry,
   ImageInspect,
+  ImageListOptions,
   ImageSummary,
   ImportOptions,
   LoadResult,
   PullResult,
   ReadyImage,
   RemovedItem,
+  RemoveImageOptions,
   TransferOptions,
 } from './images/types.ts';
-import { inspection, shown, summaries } from './images/words.ts';
+import { inspection, shown } from './images/words.ts';
 
 export type * from './images/types.ts';
 
@@ -86,15 +92,26 @@ export class Images {
   }
 
   /** Newest first; an untagged image is there once, with nulls. */
-  list(): ImageSummary[] {
-    return this.#host.database.images().flatMap(summaries);
+  list(options: ImageListOptions = {}): ImageSummary[] {
+    return listed(this.#host.database.images(), options, (reference) => this.inspect(reference).Created);
   }
 
   /** IMAGE_NOT_FOUND where there is none. */
   inspect(reference: string): ImageInspect {
-    const found = this.#find(reference);
-    if (!found) throw notFound(reference);
-    return inspection(found.row);
+    return inspection(this.#present(reference).row);
+  }
+
+  /** How it was made, the last step first. */
+  history(reference: string): HistoryEntry[] {
+    const { database } = this.#host;
+    return historyOf(this.#present(reference).row, (diffId) => database.layer(diffId)?.unpackedSize ?? 0);
+  }
+
+  /** Gives the image a further name, which another may have had. Resolves to the name. */
+  tag(reference: string, name: string): string {
+    const stored = canonical(taggable(name));
+    this.#host.database.tag(stored, this.#present(reference).row.id);
+    return shown(stored);
   }
 
   /** What `reference` (a name, an id, the beginning of an id) means in this store, or null. Asks no registry. */
@@ -108,22 +125,33 @@ export class Images {
   }
 
   /** Docker's `rmi`: takes the name away, and the image with its last one. IMAGE_IN_USE where a container needs it. */
-  async remove(reference: string, { force = false }: { force?: boolean | undefined } = {}): Promise<RemovedItem[]> {
-    const found = this.#find(reference);
-    if (!found) throw notFound(reference);
+  async remove(reference: string, { force = false, noPrune = false }: RemoveImageOptions = {}): Promise<RemovedItem[]> {
     const { database } = this.#host;
-    const { row, name } = found;
+    const { row, name } = this.#present(reference);
     const plan = planRemoval(database, row, name, force);
     const removed: RemovedItem[] = plan.untag.map((stored) => ({ untagged: shown(stored) }));
     if (!plan.delete) {
       for (const stored of plan.untag) database.untag(stored);
       return removed;
     }
-    const unused = database.removeImage(row.id, force);
+    await this.#delete(row, force);
+    removed.push({ deleted: row.id });
+    // Docker's rule: what it was made from goes with it where nothing else keeps it.
+    for (let { parentId } = row; !noPrune && parentId;) {
+      const parent = this.#row(parentId);
+      if (!parent || parent.references.length > 0 || isNeeded(database, parent.id)) break;
+      await this.#delete(parent, false);
+      removed.push({ deleted: parent.id });
+      parentId = parent.parentId;
+    }
+    return removed;
+  }
+
+  async #delete(row: ImageRow, force: boolean): Promise<void> {
+    const unused = this.#host.database.removeImage(row.id, force);
     await this.discardLayers(unused);
     const { blobs } = await this.#transfer();
     await Promise.all([row.id, row.manifestDigest].map((digest) => digest && blobs.remove(digest)));
-    return [...removed, { deleted: row.id }];
   }
 
   /** Deletes the trees of layers that the database has just forgotten (`removeImage`, `removeContainer`). */
@@ -150,6 +178,12 @@ export class Images {
     return row && { row, name: undefined };
   }
 
+  #present(reference: string): { row: ImageRow; name: string | undefined } {
+    const found = this.#find(reference);
+    if (!found) throw notFound(reference);
+    return found;
+  }
+
   #row(key: string): ImageRow | undefined {
     try {
       return this.#host.database.image(key);
@@ -170,24 +204,6 @@ export class Images {
     this.#opened ??= import('./images/transfer.ts').then(({ Transfer }) => new Transfer(this.#host, this.#registry));
     return this.#opened;
   }
-}
-
-/** The name under which a reference is stored; undefined where it can only be an id. */
-function storedName(reference: string): string | undefined {
-  if (reference.startsWith(hostPrefix)) return reference;
-  if (isWholeId(reference) || reference.startsWith('sha256:')) return undefined;
-  const parsed = parseReference(reference);
-  // With a digest, the tag says nothing more.
-  return canonical(parsed.digest === undefined ? parsed : { ...parsed, tag: undefined });
-}
-
-/** An id or the beginning of one. */
-function isId(reference: string): boolean {
-  return /^(sha256:)?[0-9a-f]{1,64}$/.test(reference);
-}
-
-function isWholeId(reference: string): boolean {
-  return /^(sha256:)?[0-9a-f]{64}$/.test(reference);
 }
 
 function runs(config: ImageConfig, wanted: string | Platform): boolean {

@@ -1,7 +1,7 @@
 // What listings look like: tables, Go templates, sizes, times, rows.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { matches } from '../../src/commands/images.ts';
+import { matches } from '../../src/engine/images/list.ts';
 import { type MachineFacts, warnings } from '../../src/commands/info.ts';
 import { answers, sideBySide } from '../../src/commands/demo.ts';
 import { describe } from '../../src/cli/failure.ts';

@@ -1,6 +1,6 @@
 // `-f name=value` of the listing commands.
 import type { Value } from '../command.ts';
-import { Failure } from '../failure.ts';
+import { Failure, messageOf } from '../failure.ts';
 
 export const filter: Value<readonly [string, string]> = {
   placeholder: 'filter',
@@ -22,4 +22,13 @@ export function filters(
     (grouped[name] ??= []).push(value);
   }
   return grouped;
+}
+
+/** The last of a filter's values, understood by `parse`. */
+export function filterValue<T>(name: string, values: readonly string[], parse: (text: string) => T): T {
+  try {
+    return parse(values.at(-1) ?? '');
+  } catch (error) {
+    throw new Failure(`invalid filter '${name}=${values.at(-1)}': ${messageOf(error)}`);
+  }
 }

@@ -65,6 +65,11 @@ export function planRemoval(
   return { untag: image.references, delete: true };
 }
 
+/** Whether a container or another image is made of it. */
+export function isNeeded(database: Database, id: string): boolean {
+  return userOf(database, id) !== undefined || database.images().some(({ parentId }) => parentId === id);
+}
+
 /** A container that uses the image, a living one before the others. */
 function userOf(database: Database, id: string): ContainerRow | undefined {
   const users = database.containers().filter(({ imageId }) => imageId === id);

@@ -8,8 +8,8 @@ import type { ImageRow } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
 import { formatPlatform, hostPlatform, parsePlatform } from '../../registry/platform.ts';
 import type { Platform } from '../../registry/oci.ts';
-import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
-import { InvalidArgumentError, KapselError, StorageError } from '../errors.ts';
+import { canonical, parseReference } from '../../registry/reference.ts';
+import { KapselError, StorageError } from '../errors.ts';
 import type { ImagesHost } from '../images.ts';
 import { fromArchive } from './archive.ts';
 import { Blobs } from './blobs.ts';
@@ -20,6 +20,7 @@ import { memoryLock, recall } from './host-memory.ts';
 import { ingest } from './ingest.ts';
 import { isGone, Layers } from './layers.ts';
 import { lock } from './locks.ts';
+import { taggable } from './names.ts';
 import { withScratch } from './scratch.ts';
 import { fromRegistry, type SourceImage } from './source.ts';
 import type { ImportOptions, LoadResult, TransferOptions } from './types.ts';
@@ -181,14 +182,6 @@ async function again<T>(work: () => Promise<T>): Promise<T> {
 function platformOf(platform: string | Platform | undefined): Platform {
   if (platform === undefined) return hostPlatform();
   return typeof platform === 'string' ? parsePlatform(platform) : platform;
-}
-
-/** A name that can be given: no digest, which only content has. */
-function taggable(reference: string): Reference {
-  const parsed = parseReference(reference);
-  if (parsed.digest === undefined) return parsed;
-  const message = `cannot name an image ${reference}: a name for a new image has no digest`;
-  throw new InvalidArgumentError('REFERENCE_INVALID', message);
 }
 
 function inputOf(archive: string | Readable): Input {

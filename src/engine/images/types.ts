@@ -79,6 +79,49 @@ export interface ImageSummary {
   created: string;
   /** Unpacked bytes of all layers. */
   size: number;
+  labels: Readonly<Record<string, string>>;
+}
+
+/** Which images a list is to hold: those for which everything given is true. */
+export interface ImageFilters {
+  /** Without any name, or with one. */
+  dangling?: boolean | undefined;
+  /** `KEY` or `KEY=value`: all of them. */
+  labels?: readonly string[] | undefined;
+  /** Made before, or after, the images of these references. */
+  before?: readonly string[] | undefined;
+  since?: readonly string[] | undefined;
+  /** Made before this time: RFC 3339. */
+  until?: string | undefined;
+  /** `debian`, `deb*:1?`: one of them. */
+  references?: readonly string[] | undefined;
+}
+
+export interface ImageListOptions {
+  /** Those without a name too that other images were made from. */
+  all?: boolean | undefined;
+  filters?: ImageFilters | undefined;
+}
+
+/** A step of how an image was made. */
+export interface HistoryEntry {
+  /** Of the image itself, for its last step; the others have none any more. */
+  id: string | null;
+  /** RFC 3339. */
+  created: string | null;
+  createdBy: string;
+  comment: string;
+  /** Unpacked bytes that it added. */
+  size: number;
+  /** Its layer; null where it added none. */
+  diffId: string | null;
+}
+
+export interface RemoveImageOptions {
+  /** Also where several repositories name it, or a container that does not run uses it. */
+  force?: boolean | undefined;
+  /** Keep the images without a name that it was made from. */
+  noPrune?: boolean | undefined;
 }
 
 /** One line of what `remove` did, in Docker's words. */
@@ -89,6 +132,8 @@ export interface ImageInspect {
   Id: string;
   RepoTags: string[];
   RepoDigests: string[];
+  /** The image it was committed from, or empty. */
+  Parent: string;
   Comment: string;
   Created: string;
   Author: string;
@@ -96,6 +141,8 @@ export interface ImageInspect {
   Variant?: string;
   Os: string;
   Size: number;
+  VirtualSize: number;
   Config: NonNullable<ImageConfig['config']>;
   RootFS: { Type: 'layers'; Layers: string[] };
+  Metadata: { LastTagTime: string };
 }
