@@ -8,7 +8,9 @@ use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::events::append;
 use crate::layers::forget_unused;
-use crate::rows::{Attributes, Container, Exit, Json, NewContainer, Status};
+use crate::leases::release;
+use crate::networks::{forget_container, insert_endpoint};
+use crate::rows::{Attributes, Container, Exit, Json, NewContainer, NewEndpoint, Status};
 
 /// The columns of [`container`], in its order.
 pub(crate) const COLUMNS: &str = "id, name, status, image_id, image, layers, labels, auto_remove, created_at, \
@@ -42,7 +44,13 @@ impl Database {
                     new.document.get(),
                 ])?;
             let attributes = attributes(new.labels.clone(), &new.name, &new.image);
-            append(transaction, "container", "create", &new.id, &attributes, &time)
+            append(transaction, "container", "create", &new.id, &attributes, &time)?;
+            for (network_id, document) in &new.networks {
+                let (network_id, container_id) = (network_id.clone(), new.id.clone());
+                let endpoint = NewEndpoint { network_id, container_id, document: document.clone() };
+                insert_endpoint(transaction, &endpoint)?;
+            }
+            Ok(())
         })
     }
 
@@ -84,7 +92,7 @@ impl Database {
                      exit_code = NULL, oom_killed = 0, error = NULL WHERE id = ?1",
                 )?
                 .execute([id])?;
-            Ok(())
+            release(transaction, id)
         })
     }
 
@@ -167,6 +175,7 @@ impl Database {
                 return Err(conflict(&row, "is running").hint("stop it first, or force its removal with -f"));
             }
             transaction.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([id])?;
+            forget_container(transaction, id)?;
             tell(transaction, &row, "destroy", &[], &now())?;
             // While the image is there, so are all its layers' reasons to be.
             if exists(transaction, "SELECT 1 FROM images WHERE id = ?1", &row.image_id)? {
@@ -189,6 +198,7 @@ pub(crate) fn record_exit(transaction: &Transaction<'_>, row: &Container, exit: 
              finished_at = ?3, exit_code = ?4, oom_killed = ?5, error = ?6 WHERE id = ?1",
         )?
         .execute(params![row.id, exit.started_at, finished, exit.exit_code, exit.oom_killed, exit.error])?;
+    release(transaction, &row.id)?;
     if exit.oom_killed {
         tell(transaction, row, "oom", &[], &finished)?;
     }

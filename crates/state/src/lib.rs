@@ -1,4 +1,4 @@
-//! State: the database of containers, images, layers, volumes and events, and who is alive.
+//! State: the database of containers, images, layers, networks, volumes and events, and who is alive.
 //!
 //! One SQLite file per engine, in WAL mode, shared by every process that works with that engine. There is no
 //! daemon: each command opens it, changes a row and appends the event in one transaction, and may be killed at any
@@ -18,7 +18,9 @@ mod error;
 mod events;
 mod images;
 mod layers;
+mod leases;
 mod lock;
+mod networks;
 mod reconcile;
 mod rows;
 mod schema;

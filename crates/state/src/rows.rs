@@ -68,6 +68,9 @@ pub struct NewContainer {
     /// The user's labels; they go into every event's attributes.
     #[serde(default)]
     pub labels: Attributes,
+    /// The networks it is on, and what is the engine's own about each.
+    #[serde(default)]
+    pub networks: Vec<(String, Json)>,
     /// The engine's own.
     pub document: Json,
 }
@@ -209,10 +212,102 @@ pub struct Volume {
     pub created_at: String,
 }
 
+/// A network before it has a time.
+#[derive(Debug, Clone, Deserialize)]
+pub struct NewNetwork {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Unique among networks.
+    pub name: String,
+    /// `bridge`, `macvlan`.
+    pub driver: String,
+    /// The host's interface, unique among networks, where it has one.
+    pub interface: Option<String>,
+    /// The user's labels.
+    #[serde(default)]
+    pub labels: Attributes,
+    /// The engine's own.
+    pub document: Json,
+}
+
+/// A network's row.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Network {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Unique among networks.
+    pub name: String,
+    /// `bridge`, `macvlan`.
+    pub driver: String,
+    /// The host's interface, where it has one.
+    pub interface: Option<String>,
+    /// JSON object of the user's labels.
+    pub labels: Json,
+    /// When the row was made.
+    pub created_at: String,
+    /// The engine's own.
+    pub document: Json,
+}
+
+/// A container that is to be on a network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewEndpoint {
+    /// The network's full id.
+    pub network_id: String,
+    /// The container's full id.
+    pub container_id: String,
+    /// The engine's own.
+    pub document: Json,
+}
+
+/// A container on a network.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// The network's full id.
+    pub network_id: String,
+    /// The container's full id.
+    pub container_id: String,
+    /// The engine's own.
+    pub document: Json,
+}
+
+/// An address that a container wants of a subnet: a number, counted from the subnet's first address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressWanted {
+    /// The network's full id.
+    pub network_id: String,
+    /// Which of the network's subnets.
+    pub subnet: i64,
+    /// The lowest that may be given unasked.
+    pub first: i64,
+    /// The highest that may be given unasked.
+    pub last: i64,
+    /// Never given unasked: the gateway's.
+    #[serde(default)]
+    pub reserved: Vec<i64>,
+    /// This one and no other.
+    pub exactly: Option<i64>,
+}
+
+/// A port of the host that a container wants.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PortWanted {
+    /// `tcp`, `udp`, `sctp`.
+    pub protocol: String,
+    /// Of the host; every one of a family: `0.0.0.0`, `::`.
+    pub address: String,
+    /// 1 to 65535.
+    pub port: u16,
+}
+
 /// An event before it has a number and a time.
 #[derive(Debug, Clone, Deserialize)]
 pub struct NewEvent {
-    /// `container`, `image` or `volume`.
+    /// `container`, `image`, `network` or `volume`.
     pub kind: String,
     /// Docker's word.
     pub action: String,
@@ -230,7 +325,7 @@ pub struct Event {
     pub seq: i64,
     /// When it was recorded.
     pub time: String,
-    /// `container`, `image` or `volume`.
+    /// `container`, `image`, `network` or `volume`.
     pub kind: String,
     /// Docker's word.
     pub action: String,

@@ -1,7 +1,7 @@
 //! The tables, and the way from one version of them to the next. `user_version` says which a file has.
 
 /// Step N takes a file of version N to N + 1; a file of version 0 is new. A published step is never edited.
-pub(crate) const STEPS: &[&str] = &[V1, V2];
+pub(crate) const STEPS: &[&str] = &[V1, V2, V3];
 
 const V1: &str = "
 CREATE TABLE containers (
@@ -82,6 +82,55 @@ CREATE TABLE layer_sources (
   repository TEXT NOT NULL,
   PRIMARY KEY (diff_id, digest, registry, repository)
 ) STRICT, WITHOUT ROWID;
+";
+
+const V3: &str = "
+CREATE TABLE networks (
+  id         TEXT PRIMARY KEY,
+  name       TEXT NOT NULL UNIQUE,
+  driver     TEXT NOT NULL,
+  interface  TEXT UNIQUE,              -- the host's, where the network has one
+  labels     TEXT NOT NULL,            -- JSON object
+  created_at TEXT NOT NULL,
+  document   TEXT NOT NULL             -- JSON, the engine's own
+) STRICT;
+
+-- Who is on which network, running or not.
+CREATE TABLE endpoints (
+  network_id   TEXT NOT NULL,
+  container_id TEXT NOT NULL,
+  document     TEXT NOT NULL,          -- JSON, the engine's own
+  UNIQUE (network_id, container_id)
+) STRICT;
+CREATE INDEX endpoints_container ON endpoints (container_id);
+
+-- Addresses, as numbers within their subnet, for the time of a life.
+CREATE TABLE leases (
+  network_id   TEXT NOT NULL,
+  subnet       INTEGER NOT NULL,       -- which of the network's
+  number       INTEGER NOT NULL,
+  container_id TEXT NOT NULL,
+  PRIMARY KEY (network_id, subnet, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX leases_container ON leases (container_id);
+
+-- The number given last.
+CREATE TABLE lease_cursors (
+  network_id TEXT NOT NULL,
+  subnet     INTEGER NOT NULL,
+  number     INTEGER NOT NULL,
+  PRIMARY KEY (network_id, subnet)
+) STRICT, WITHOUT ROWID;
+
+-- Published ports, for the time of a life. Every address: 0.0.0.0 or ::.
+CREATE TABLE ports (
+  protocol     TEXT NOT NULL,
+  address      TEXT NOT NULL,
+  port         INTEGER NOT NULL,
+  container_id TEXT NOT NULL,
+  PRIMARY KEY (protocol, address, port)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ports_container ON ports (container_id);
 ";
 
 #[cfg(test)]

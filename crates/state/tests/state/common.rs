@@ -47,6 +47,7 @@ pub fn new_container(id: &str, name: &str, image_id: &str, status: Status) -> Ne
         layers: vec!["sha256:l1".into()],
         auto_remove: false,
         labels: Attributes::from([("team".into(), "red".into())]),
+        networks: Vec::new(),
         document: json(r#"{"args":["true"]}"#),
     }
 }

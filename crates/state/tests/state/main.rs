@@ -4,4 +4,5 @@ mod children;
 mod common;
 mod crowd;
 mod living;
+mod networks;
 mod rows;
