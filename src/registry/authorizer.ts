@@ -4,7 +4,7 @@
 import { AbortedError, RegistryError } from '../engine/errors.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
-import { mayLeadTo } from './endpoint.ts';
+import { mayLeadTo, type Tls } from './endpoint.ts';
 import type { Transport } from './transport.ts';
 
 const tokenLimit = 1 << 20;
@@ -12,8 +12,8 @@ const tokenLimit = 1 << 20;
 export interface AuthorizerOptions {
   /** As errors name it: `127.0.0.1:5000/debian`. */
   name: string;
-  /** `repository:library/debian:pull`. */
-  scope: string;
+  /** What is needed from the beginning: `repository:library/debian:pull`. */
+  scopes: readonly string[];
   transport: Transport;
   credentials: () => Promise<Credentials | undefined>;
 }
@@ -22,9 +22,16 @@ export class Authorizer {
   readonly #options: AuthorizerOptions;
   #header: string | undefined;
   #pending: Promise<boolean> | undefined;
+  readonly #scopes: Set<string>;
 
   constructor(options: AuthorizerOptions) {
     this.#options = options;
+    this.#scopes = new Set(options.scopes);
+  }
+
+  /** Asks for this too from the next token on: a registry that wants it now says so. */
+  need(scope: string): void {
+    this.#scopes.add(scope);
   }
 
   /** What to send now. */
@@ -43,17 +50,17 @@ export class Authorizer {
     used: string | undefined,
     from: URL,
     challenge: string,
-    verify: boolean,
+    tls: Tls,
     signal?: AbortSignal,
   ): Promise<boolean> {
     if (this.#header !== used) return true;
-    this.#pending ??= this.#renew(from, parseChallenges(challenge), verify, signal).finally(() => {
+    this.#pending ??= this.#renew(from, parseChallenges(challenge), tls, signal).finally(() => {
       this.#pending = undefined;
     });
     return this.#pending;
   }
 
-  async #renew(from: URL, challenges: Challenge[], verify: boolean, signal?: AbortSignal): Promise<boolean> {
+  async #renew(from: URL, challenges: Challenge[], tls: Tls, signal?: AbortSignal): Promise<boolean> {
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
     const basic = challenges.find(({ scheme }) => scheme === 'basic');
     const credentials = await this.#options.credentials();
@@ -61,9 +68,7 @@ export class Authorizer {
     this.loggedIn = credentials !== undefined;
     if (bearer?.parameters.realm) {
       const token =
-        credentials?.kind === 'bearer'
-          ? credentials.token
-          : await this.#token(from, bearer, credentials, verify, signal);
+        credentials?.kind === 'bearer' ? credentials.token : await this.#token(from, bearer, credentials, tls, signal);
       this.#header = `Bearer ${token}`;
     } else if (basic && credentials?.kind === 'password') {
       this.#header = basicHeader(credentials);
@@ -75,10 +80,10 @@ export class Authorizer {
     from: URL,
     { parameters }: Challenge,
     credentials: Credentials | undefined,
-    verify: boolean,
+    tls: Tls,
     signal?: AbortSignal,
   ): Promise<string> {
-    const { name, transport, scope } = this.#options;
+    const { name, transport } = this.#options;
     const realm = URL.canParse(parameters.realm ?? '') ? new URL(parameters.realm!) : undefined;
     if (!realm || !mayLeadTo(from, realm)) {
       throw new RegistryError(
@@ -88,20 +93,22 @@ export class Authorizer {
     }
     const query = new URLSearchParams();
     if (parameters.service) query.set('service', parameters.service);
-    query.set('scope', parameters.scope ?? scope);
+    const scopes = merged([...this.#scopes, ...(parameters.scope?.split(' ') ?? [])]);
     let answer;
     try {
       if (credentials?.kind === 'identity') {
+        if (scopes.length > 0) query.set('scope', scopes.join(' '));
         query.set('grant_type', 'refresh_token');
         query.set('refresh_token', credentials.token);
         query.set('client_id', 'kapsel');
         const headers = { 'Content-Type': 'application/x-www-form-urlencoded' };
-        answer = await transport.request(realm, { method: 'POST', headers, body: query.toString(), signal, verify });
+        answer = await transport.request(realm, { method: 'POST', headers, body: query.toString(), signal, tls });
       } else {
-        for (const [key, value] of query) realm.searchParams.set(key, value);
+        for (const scope of scopes) query.append('scope', scope);
+        for (const [key, value] of query) realm.searchParams.append(key, value);
         const headers: Record<string, string> = {};
         if (credentials?.kind === 'password') headers.Authorization = basicHeader(credentials);
-        answer = await transport.request(realm, { headers, signal, verify });
+        answer = await transport.request(realm, { headers, signal, tls });
       }
       const text = (await transport.read(answer, tokenLimit, 'the token')).toString('utf8');
       if (answer.status === 200) return tokenOf(text, name);
@@ -118,6 +125,20 @@ export class Authorizer {
         : `${realm.host} gave no token for ${name} (status ${answer.status})`,
     );
   }
+}
+
+/** `TYPE:NAME:ACTION[,ACTION]`, each name once, with all its actions (distribution: spec/auth/scope). */
+function merged(scopes: readonly string[]): string[] {
+  const actions = new Map<string, Set<string>>();
+  for (const scope of scopes) {
+    const colon = scope.lastIndexOf(':');
+    if (colon === -1) continue;
+    const name = scope.slice(0, colon);
+    const known = actions.get(name) ?? new Set();
+    actions.set(name, known);
+    for (const action of scope.slice(colon + 1).split(',')) known.add(action);
+  }
+  return [...actions].map(([name, known]) => `${name}:${[...known].join(',')}`);
 }
 
 function tokenOf(text: string, name: string): string {

@@ -2,11 +2,25 @@
 
 import { isIPv4 } from 'node:net';
 
-export interface Endpoint {
-  /** `https://host[:port]`, no slash at the end. */
-  base: string;
-  /** False: the certificate is not checked. */
+/** How a server of https shows who it is, and how we do. */
+export interface Tls {
+  /** False: any certificate will do. */
   verify: boolean;
+  /** Authorities trusted besides the known ones: PEM. */
+  ca?: string[] | undefined;
+  /** A certificate of ours and its key: PEM. */
+  cert?: string | undefined;
+  key?: string | undefined;
+}
+
+/** The known authorities. */
+export const checked: Tls = { verify: true };
+const unchecked: Tls = { verify: false };
+
+export interface Endpoint {
+  /** Where the protocol's paths begin, no slash at the end: `https://host[:port]/v2`. */
+  root: string;
+  tls: Tls;
 }
 
 /** Docker's rule: 127.0.0.0/8, ::1 and localhost are this machine, where plain http loses nothing. */
@@ -19,16 +33,12 @@ export function isLoopback(host: string): boolean {
  * The ways to try, in order.
  * Loopback: plain http, then https. Insecure: https whatever its certificate, then plain http. Anything else: https alone.
  */
-export function endpoints(registry: string, insecure: ReadonlySet<string>): Endpoint[] {
+export function endpoints(registry: string, insecure: boolean, tls: Tls = checked): Endpoint[] {
   const host = registry === 'docker.io' ? 'registry-1.docker.io' : registry;
-  if (insecure.has(registry)) {
-    return [
-      { base: `https://${host}`, verify: false },
-      { base: `http://${host}`, verify: true },
-    ];
-  }
-  const secure = { base: `https://${host}`, verify: true };
-  return isLoopback(host) ? [{ base: `http://${host}`, verify: true }, secure] : [secure];
+  const secure = { root: `https://${host}/v2`, tls: insecure ? unchecked : tls };
+  const plain = { root: `http://${host}/v2`, tls };
+  if (insecure) return [secure, plain];
+  return isLoopback(host) ? [plain, secure] : [secure];
 }
 
 /**

@@ -16,6 +16,8 @@ export type Document =
   | { kind: 'index'; mediaType: string; digest: string; bytes: Buffer; index: Index }
   | { kind: 'manifest'; mediaType: string; digest: string; bytes: Buffer; manifest: Manifest };
 
+export type ImageDocument = Extract<Document, { kind: 'manifest' }>;
+
 const indexTypes: readonly string[] = [mediaTypes.ociIndex, mediaTypes.dockerList];
 const manifestTypes: readonly string[] = [mediaTypes.ociManifest, mediaTypes.dockerManifest];
 const configTypes: readonly string[] = [mediaTypes.ociConfig, mediaTypes.dockerConfig];
@@ -67,22 +69,25 @@ export function parseManifest(bytes: Buffer, declared: string | undefined, what:
     return { kind: 'index', ...common, index: { schemaVersion: 2, manifests } };
   }
   if ('manifests' in document) throw invalid(what, 'it is an index and a manifest at once');
-  return { kind: 'manifest', ...common, manifest: manifestOf(document, what) };
+  const config = descriptor(document.config, what, 'config');
+  const layers = descriptors(document.layers, what, 'layers');
+  return { kind: 'manifest', ...common, manifest: { schemaVersion: 2, config, layers } };
 }
 
-function manifestOf(document: Record<string, unknown>, what: string): Manifest {
-  const config = descriptor(document.config, what, 'config');
+/** A manifest as that of an image that can be unpacked here, not of a signature, a chart or what else registries keep. */
+export function imageManifest(document: Document, what: string): ImageDocument {
+  if (document.kind === 'index') throw invalid(what, 'its index leads to another index');
+  const { config, layers } = document.manifest;
   if (!configTypes.includes(config.mediaType)) {
     throw invalid(what, `it is no container image but an artifact of type ${config.mediaType}`);
   }
-  const layers = descriptors(document.layers, what, 'layers');
   const stranger = layers.find((layer) => !layerType.test(layer.mediaType));
   if (stranger) throw invalid(what, `a layer of type ${stranger.mediaType} cannot be unpacked`);
   const encrypted = layers.find((layer) => layer.mediaType.includes('encrypted'));
   if (encrypted) throw invalid(what, 'its layers are encrypted: decrypt it first, for example with skopeo');
   if (layers.length > layerLimit)
     throw invalid(what, `it has ${layers.length} layers; Linux stacks at most ${layerLimit}`);
-  return { schemaVersion: 2, config, layers };
+  return document;
 }
 
 /** The config of an image, and that its diffIDs are one for each layer of the manifest. */
@@ -150,7 +155,10 @@ function descriptors(list: unknown, what: string, field: string): Descriptor[] {
 }
 
 function descriptor(value: unknown, what: string, field: string): Descriptor {
-  const { mediaType, digest, size, platform, annotations } = (value ?? {}) as Record<string, unknown>;
+  const { mediaType, digest, size, platform, annotations, artifactType, urls } = (value ?? {}) as Record<
+    string,
+    unknown
+  >;
   if (typeof mediaType !== 'string') throw invalid(what, `${field} has no mediaType`);
   if (typeof digest !== 'string' || !digestPattern.test(digest)) {
     throw invalid(
@@ -166,6 +174,8 @@ function descriptor(value: unknown, what: string, field: string): Descriptor {
     ...(isPlatform(platform) && {
       platform: { os: platform.os, architecture: platform.architecture, variant: platform.variant },
     }),
+    ...(typeof artifactType === 'string' && { artifactType }),
+    ...(Array.isArray(urls) && { urls: urls.filter((url) => typeof url === 'string') }),
     ...(typeof annotations === 'object' &&
       annotations !== null && { annotations: annotations as Record<string, string> }),
   };

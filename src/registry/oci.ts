@@ -32,7 +32,9 @@ export interface Descriptor {
   size: number;
   platform?: Platform | undefined;
   annotations?: Record<string, string> | undefined;
+  /** Where else the content may be had: layers that may not be distributed. */
   urls?: string[] | undefined;
+  artifactType?: string | undefined;
 }
 
 export interface Manifest {

@@ -1,11 +1,9 @@
 // From whatever a reference points at to the one manifest for a platform. Registries and OCI layouts share it.
 
 import { ImageError, NotFoundError } from '../engine/errors.ts';
-import type { Document } from './manifest.ts';
+import { type Document, type ImageDocument, imageManifest } from './manifest.ts';
 import { type Descriptor, mediaTypes, type Platform } from './oci.ts';
 import { choosePlatform, formatPlatform } from './platform.ts';
-
-export type ImageDocument = Extract<Document, { kind: 'manifest' }>;
 
 /** `fetch` gets a descriptor of the index and gives back checked bytes. `what` is the reference, for people. */
 export async function selectManifest(
@@ -14,7 +12,7 @@ export async function selectManifest(
   fetch: (descriptor: Descriptor) => Promise<Document>,
   what: string,
 ): Promise<ImageDocument> {
-  if (root.kind === 'manifest') return root;
+  if (root.kind === 'manifest') return imageManifest(root, what);
   const chosen = choosePlatform(root.index.manifests, platform);
   if (!chosen) {
     const offered = root.index.manifests
@@ -28,6 +26,6 @@ export async function selectManifest(
   // An index in an index could refer to itself for ever, and no tool makes one for platforms.
   const nested = chosen.mediaType === mediaTypes.ociIndex || chosen.mediaType === mediaTypes.dockerList;
   const document = nested ? undefined : await fetch(chosen);
-  if (document?.kind === 'manifest') return document;
+  if (document) return imageManifest(document, what);
   throw new ImageError('MANIFEST_INVALID', `${what} cannot be used: its index leads to another index`);
 }

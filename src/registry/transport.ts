@@ -3,23 +3,26 @@
 
 import * as http from 'node:http';
 import * as https from 'node:https';
-import { isLoopback } from './endpoint.ts';
+import * as tls from 'node:tls';
+import { checked, isLoopback, type Tls } from './endpoint.ts';
 import { RegistryError } from '../engine/errors.ts';
 
 export interface Patience {
-  /** Milliseconds until an answer's headers are there, connecting included. */
+  /** Milliseconds until an answer's headers are there, connecting included, after the last byte of the request. */
   answer: number;
   /** Milliseconds between two pieces of a body while somebody waits for the next. */
   idle: number;
 }
 
+export type Method = 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
 export interface Request {
-  method?: 'GET' | 'POST';
+  method?: Method | undefined;
   headers?: Record<string, string>;
-  body?: string;
+  /** A stream's length goes into the headers where it is known. */
+  body?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined;
   signal?: AbortSignal | undefined;
-  /** False: any certificate will do. */
-  verify?: boolean;
+  tls?: Tls;
 }
 
 export interface Answer {
@@ -33,25 +36,31 @@ const patient: Patience = { answer: 30_000, idle: 30_000 };
 
 export class Transport {
   readonly #patience: Patience;
-  readonly #agents = new Map<string, http.Agent>();
+  readonly #agents = new Map<Tls, Map<string, http.Agent>>();
 
   constructor(patience: Partial<Patience> = {}) {
     this.#patience = { ...patient, ...patience };
   }
 
   /** Rejects with the socket's own error, or one that says what was waited for. The body must be read or destroyed. */
-  request(url: URL, { method = 'GET', headers = {}, body, signal, verify = true }: Request = {}): Promise<Answer> {
+  request(
+    url: URL,
+    { method = 'GET', headers = {}, body, signal, tls: identity = checked }: Request = {},
+  ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
       const request = (secure ? https : http).request(url, {
         method,
-        agent: this.#agent(url, verify),
+        agent: this.#agent(url, identity),
         headers: { 'User-Agent': 'kapsel', ...headers },
         signal,
       });
-      const timer = setTimeout(() => {
-        request.destroy(timeOut(`no answer within ${this.#patience.answer / 1000} s`));
-      }, this.#patience.answer);
+      let timer: NodeJS.Timeout | undefined;
+      const awaitAnswer = (): void => {
+        timer = setTimeout(() => {
+          request.destroy(timeOut(`no answer within ${this.#patience.answer / 1000} s`));
+        }, this.#patience.answer);
+      };
       request.on('error', (error) => {
         clearTimeout(timer);
         reject(error);
@@ -59,9 +68,55 @@ export class Transport {
       request.on('response', (response) => {
         clearTimeout(timer);
         response.on('error', () => undefined); // Whoever reads the body sees it; nobody else must crash of it.
+        // An answer before the end of the question: the connection is of no use for another.
+        response.on('end', () => {
+          if (!request.writableEnded) request.destroy();
+        });
         resolve({ url, status: response.statusCode ?? 0, headers: response.headers, body: response });
       });
-      request.end(body);
+      if (typeof body === 'object' && !(body instanceof Uint8Array)) {
+        this.#send(request, body).then(
+          (sent) => sent && awaitAnswer(),
+          (error: Error) => {
+            reject(error);
+            request.destroy();
+          },
+        );
+      } else {
+        awaitAnswer();
+        request.end(body);
+      }
+    });
+  }
+
+  /** A body as it comes. What its source takes does not count as the server's silence. False where nobody wants the rest. */
+  async #send(request: http.ClientRequest, body: AsyncIterable<Uint8Array>): Promise<boolean> {
+    let isOver = false;
+    const over = (): void => {
+      isOver = true;
+    };
+    request.once('response', over).once('close', over);
+    for await (const piece of body) {
+      if (isOver) return false;
+      if (!request.write(piece)) await this.#drained(request);
+    }
+    if (!isOver) request.end();
+    return !isOver;
+  }
+
+  /** Resolves when there is room for more, or when none will ever be needed. */
+  #drained(request: http.ClientRequest): Promise<void> {
+    return new Promise((resolve) => {
+      const stuck = setTimeout(() => {
+        request.destroy(timeOut(`nothing was taken for ${this.#patience.idle / 1000} s`));
+      }, this.#patience.idle);
+      const done = (): void => {
+        clearTimeout(stuck);
+        for (const event of ['drain', 'response', 'close']) request.off(event, done);
+        resolve();
+      };
+      for (const event of ['drain', 'response', 'close']) request.on(event, done);
+      if (request.destroyed) done();
     });
   }
 
@@ -102,26 +157,41 @@ export class Transport {
 
   /** Lets the process end, and whoever hangs on a connection fail. */
   close(): void {
-    for (const agent of this.#agents.values()) agent.destroy();
+    for (const agents of this.#agents.values()) for (const agent of agents.values()) agent.destroy();
     this.#agents.clear();
   }
 
-  #agent(url: URL, verify: boolean): http.Agent {
+  #agent(url: URL, identity: Tls): http.Agent {
     const proxied = !isLoopback(url.host);
-    const key = `${url.protocol} ${verify} ${proxied}`;
-    let agent = this.#agents.get(key);
+    const key = `${url.protocol} ${proxied}`;
+    const agents = this.#agents.get(identity) ?? new Map<string, http.Agent>();
+    this.#agents.set(identity, agents);
+    let agent = agents.get(key);
     if (!agent) {
-      const options = {
-        keepAlive: true,
-        rejectUnauthorized: verify,
-        // Node 24.5 and later honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY; earlier ones ignore this.
-        ...(proxied && { proxyEnv: process.env }),
-      };
-      agent = url.protocol === 'https:' ? new https.Agent(options) : new http.Agent(options);
-      this.#agents.set(key, agent);
+      // Node 24.5 and later honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY; earlier ones ignore this.
+      const options = { keepAlive: true, ...(proxied && { proxyEnv: process.env }) };
+      agent =
+        url.protocol === 'https:'
+          ? new https.Agent({ ...options, ...secureOptions(identity) })
+          : new http.Agent(options);
+      agents.set(key, agent);
     }
     return agent;
   }
+}
+
+/** An authority of the user's is trusted besides the known ones, not instead of them. */
+function secureOptions({ verify, ca, cert, key }: Tls): https.AgentOptions {
+  return {
+    rejectUnauthorized: verify,
+    ...(ca && { ca: [...known(), ...ca] }),
+    ...(cert && { cert, key }),
+  };
+}
+
+/** Node before 22.15 has only its own list. */
+function known(): readonly string[] {
+  return (tls as Partial<typeof tls>).getCACertificates?.('default') ?? tls.rootCertificates;
 }
 
 function timeOut(message: string): Error {

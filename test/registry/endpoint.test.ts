@@ -2,38 +2,36 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { endpoints, isLoopback, mayLeadTo } from '../../src/registry/endpoint.ts';
+import { checked, endpoints, isLoopback, mayLeadTo } from '../../src/registry/endpoint.ts';
 
 const t = suite('endpoints');
-const none = new Set<string>();
 
 t('Docker Hub has another name', () => {
-  assert.equal(endpoints('docker.io', none), [{ base: 'https://registry-1.docker.io', verify: true }]);
+  assert.equal(endpoints('docker.io', false), [{ root: 'https://registry-1.docker.io/v2', tls: checked }]);
 });
 
 for (const host of ['127.0.0.1', '127.9.8.7:5000', 'localhost', 'LOCALHOST:1', '[::1]:5000']) {
   t(`${host} is this machine: plain http first`, () => {
     assert.ok(isLoopback(host));
-    assert.is(endpoints(host, none)[0]?.base, `http://${host}`);
+    assert.is(endpoints(host, false)[0]?.root, `http://${host}/v2`);
   });
 }
 
 for (const host of ['127.0.0.1.example:80', 'localhost.example', '128.0.0.1', '[::2]:5000', 'r.example', '10.0.0.1']) {
   t(`${host} is not: https with a certificate, nothing else`, () => {
     assert.not(isLoopback(host));
-    assert.equal(endpoints(host, none), [{ base: `https://${host}`, verify: true }]);
+    assert.equal(endpoints(host, false), [{ root: `https://${host}/v2`, tls: checked }]);
   });
 }
 
 t('an insecure registry is still tried with https first', () => {
   assert.equal(
-    endpoints('10.0.0.1:5000', new Set(['10.0.0.1:5000'])).map(({ base, verify }) => [base, verify]),
+    endpoints('10.0.0.1:5000', true).map(({ root, tls }) => [root, tls.verify]),
     [
-      ['https://10.0.0.1:5000', false],
-      ['http://10.0.0.1:5000', true],
+      ['https://10.0.0.1:5000/v2', false],
+      ['http://10.0.0.1:5000/v2', true],
     ],
   );
-  assert.is(endpoints('10.0.0.1:5001', new Set(['10.0.0.1:5000'])).length, 1);
 });
 
 const leads: [from: string, to: string, allowed: boolean][] = [

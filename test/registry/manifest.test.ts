@@ -2,7 +2,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseConfig, parseManifest, sha256 } from '../../src/registry/manifest.ts';
+import { imageManifest, parseConfig, parseManifest, sha256 } from '../../src/registry/manifest.ts';
 import { mediaTypes } from '../../src/registry/oci.ts';
 
 const t = suite('manifests');
@@ -82,7 +82,7 @@ for (const [name, value, type, why] of refused) {
   t(`${name} is refused`, () => {
     const raw = name.includes('UTF-8') ? Buffer.from([0xff, 0xfe, 0x7b]) : bytes(value);
     assert.throws(
-      () => parseManifest(raw, type, 'it'),
+      () => imageManifest(parseManifest(raw, type, 'it'), 'it'),
       (error: Error & { code: string }) => {
         assert.is(error.code, 'MANIFEST_INVALID');
         assert.match(error.message, why);
