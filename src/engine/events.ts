@@ -2,7 +2,7 @@
 
 import { watch } from 'node:fs';
 
-import type { EventRow } from '../native.ts';
+import type { EventKind, EventRow } from '../native.ts';
 import type { Engine } from './engine.ts';
 import { InvalidArgumentError } from './errors.ts';
 
@@ -11,7 +11,7 @@ export interface Event {
   sequence: number;
   /** RFC 3339, nanoseconds, UTC. */
   time: string;
-  type: 'container' | 'image' | 'volume';
+  type: EventKind;
   /** Docker's word. */
   action: string;
   id: string;

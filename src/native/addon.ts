@@ -53,6 +53,16 @@ export interface NativeDatabase {
   volume(name: string): Outcome<string>;
   volumes(): Outcome<string>;
   removeVolume(name: string): Outcome<void>;
+  insertNetwork(json: string): Outcome<void>;
+  network(reference: string): Outcome<string>;
+  networks(): Outcome<string>;
+  removeNetwork(id: string): Outcome<void>;
+  insertEndpoint(json: string): Outcome<void>;
+  endpointsOfContainer(containerId: string): Outcome<string>;
+  endpointsOfNetwork(networkId: string): Outcome<string>;
+  removeEndpoint(networkId: string, containerId: string): Outcome<void>;
+  lease(containerId: string, json: string): Outcome<string>;
+  releasePorts(containerId: string, json: string): Outcome<void>;
   appendEvent(json: string): Outcome<void>;
   events(json: string): Outcome<string>;
   reconcile(runRoot: string): Outcome<string>;

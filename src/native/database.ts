@@ -3,18 +3,23 @@
 import { load, unwrap } from './load.ts';
 import type { NativeDatabase } from './addon.ts';
 import type {
+  AddressWanted,
   ContainerFilter,
   ContainerRow,
+  EndpointRow,
   EventFilter,
   EventRow,
   Exit,
   ImageRow,
   LayerRow,
   LayerSource,
+  NetworkRow,
   NewContainer,
   NewEvent,
   NewImage,
+  NewNetwork,
   NewVolume,
+  PortWanted,
   Reconciled,
   VolumeRow,
 } from './rows.ts';
@@ -176,6 +181,57 @@ export class Database {
   /** Event `destroy`. Throws VOLUME_NOT_FOUND; who uses it is in the containers' documents, the caller's to ask. */
   removeVolume(name: string): void {
     unwrap(this.#native.removeVolume(name));
+  }
+
+  /** Event `create`. Throws NETWORK_EXISTS, INTERFACE_IN_USE. */
+  insertNetwork(network: NewNetwork): void {
+    unwrap(this.#native.insertNetwork(JSON.stringify(network)));
+  }
+
+  /** By id, name, or prefix of an id. Throws NETWORK_NOT_FOUND, NETWORK_AMBIGUOUS. */
+  network(reference: string): NetworkRow {
+    return JSON.parse(unwrap(this.#native.network(reference))) as NetworkRow;
+  }
+
+  /** By name. */
+  networks(): NetworkRow[] {
+    return JSON.parse(unwrap(this.#native.networks())) as NetworkRow[];
+  }
+
+  /** Event `destroy`. Throws NETWORK_NOT_FOUND, NETWORK_IN_USE. */
+  removeNetwork(id: string): void {
+    unwrap(this.#native.removeNetwork(id));
+  }
+
+  /** Event `connect`. Throws NETWORK_NOT_FOUND, ENDPOINT_EXISTS. */
+  insertEndpoint(endpoint: EndpointRow): void {
+    unwrap(this.#native.insertEndpoint(JSON.stringify(endpoint)));
+  }
+
+  endpointsOfContainer(containerId: string): EndpointRow[] {
+    return JSON.parse(unwrap(this.#native.endpointsOfContainer(containerId))) as EndpointRow[];
+  }
+
+  endpointsOfNetwork(networkId: string): EndpointRow[] {
+    return JSON.parse(unwrap(this.#native.endpointsOfNetwork(networkId))) as EndpointRow[];
+  }
+
+  /** Event `disconnect`. Throws ENDPOINT_NOT_FOUND. */
+  removeEndpoint(networkId: string, containerId: string): void {
+    unwrap(this.#native.removeEndpoint(networkId, containerId));
+  }
+
+  /**
+   * Addresses (their numbers, in the order asked for) and ports that are the container's until its life ends; all or
+   * none. Throws ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE.
+   */
+  lease(containerId: string, addresses: readonly AddressWanted[], ports: readonly PortWanted[]): number[] {
+    return JSON.parse(unwrap(this.#native.lease(containerId, JSON.stringify({ addresses, ports })))) as number[];
+  }
+
+  /** Gives back some ports of a life that goes on. */
+  releasePorts(containerId: string, ports: readonly PortWanted[]): void {
+    unwrap(this.#native.releasePorts(containerId, JSON.stringify(ports)));
   }
 
   /** An event without a change of state: `kill`, `exec_create`, `exec_start`, `exec_die`, `attach`, `mount`, … */

@@ -109,13 +109,58 @@ export interface VolumeRow extends NewVolume {
   createdAt: string;
 }
 
-export type EventKind = 'container' | 'image' | 'volume';
+export interface NewNetwork {
+  /** 64 hexadecimal digits. */
+  id: string;
+  name: string;
+  /** `bridge` or `macvlan`. */
+  driver: string;
+  /** The host's interface, where the network has one; unique. */
+  interface: string | null;
+  labels: Record<string, string>;
+  /** The engine's own. */
+  document: unknown;
+}
+
+export interface NetworkRow extends NewNetwork {
+  createdAt: string;
+}
+
+/** A container on a network, whether it runs or not. */
+export interface EndpointRow {
+  networkId: string;
+  containerId: string;
+  /** The engine's own. */
+  document: unknown;
+}
+
+/** An address of a subnet, as its number counted from the subnet's first. */
+export interface AddressWanted {
+  networkId: string;
+  /** Which of the network's subnets. */
+  subnet: number;
+  /** What may be given unasked, both included, but for `reserved`. */
+  first: number;
+  last: number;
+  reserved: number[];
+  /** This one and no other. */
+  exactly?: number | undefined;
+}
+
+export interface PortWanted {
+  protocol: 'tcp' | 'udp' | 'sctp';
+  /** Of the host; every one of a family: `0.0.0.0`, `::`. */
+  address: string;
+  port: number;
+}
+
+export type EventKind = 'container' | 'image' | 'network' | 'volume';
 
 export interface NewEvent {
   kind: EventKind;
   /** Docker's word. */
   action: string;
-  /** Of the container, the image or the volume. */
+  /** Of the container, the image, the network or the volume. */
   id: string;
   attributes: Record<string, string>;
 }

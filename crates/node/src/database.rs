@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use kapsel_state::{Database as State, EventFilter, LayerSource, Status};
+use kapsel_state::{AddressWanted, Database as State, EventFilter, LayerSource, PortWanted, Status};
 use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,12 @@ pub struct Database {
 struct ContainerFilter {
     #[serde(default)]
     status: Vec<Status>,
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    addresses: Vec<AddressWanted>,
+    ports: Vec<PortWanted>,
 }
 
 /// `kapsel_state::now`: JavaScript's Date has milliseconds, and costs more.
@@ -229,6 +235,72 @@ impl Database {
     #[napi]
     pub fn remove_volume(&self, name: String) -> Outcome<()> {
         self.change(|state| state.remove_volume(&name))
+    }
+
+    /// `kapsel_state::Database::insert_network`.
+    #[napi]
+    pub fn insert_network(&self, json: String) -> Outcome<()> {
+        self.with(|state| Ok(state.insert_network(&serde_json::from_str(&json)?)?))
+    }
+
+    /// `kapsel_state::Database::network`.
+    #[napi]
+    pub fn network(&self, reference: String) -> Outcome<String> {
+        self.query(|state| state.network(&reference))
+    }
+
+    /// `kapsel_state::Database::networks`.
+    #[napi]
+    pub fn networks(&self) -> Outcome<String> {
+        self.query(|state| state.networks())
+    }
+
+    /// `kapsel_state::Database::remove_network`.
+    #[napi]
+    pub fn remove_network(&self, id: String) -> Outcome<()> {
+        self.change(|state| state.remove_network(&id))
+    }
+
+    /// `kapsel_state::Database::insert_endpoint`.
+    #[napi]
+    pub fn insert_endpoint(&self, json: String) -> Outcome<()> {
+        self.with(|state| Ok(state.insert_endpoint(&serde_json::from_str(&json)?)?))
+    }
+
+    /// `kapsel_state::Database::endpoints_of_container`.
+    #[napi]
+    pub fn endpoints_of_container(&self, container_id: String) -> Outcome<String> {
+        self.query(|state| state.endpoints_of_container(&container_id))
+    }
+
+    /// `kapsel_state::Database::endpoints_of_network`.
+    #[napi]
+    pub fn endpoints_of_network(&self, network_id: String) -> Outcome<String> {
+        self.query(|state| state.endpoints_of_network(&network_id))
+    }
+
+    /// `kapsel_state::Database::remove_endpoint`.
+    #[napi]
+    pub fn remove_endpoint(&self, network_id: String, container_id: String) -> Outcome<()> {
+        self.change(|state| state.remove_endpoint(&network_id, &container_id))
+    }
+
+    /// `kapsel_state::Database::lease`; JSON of `{addresses, ports}`.
+    #[napi]
+    pub fn lease(&self, container_id: String, json: String) -> Outcome<String> {
+        self.with(|state| {
+            let Wanted { addresses, ports } = serde_json::from_str(&json)?;
+            Ok(serde_json::to_string(&state.lease(&container_id, &addresses, &ports)?)?)
+        })
+    }
+
+    /// `kapsel_state::Database::release_ports`.
+    #[napi]
+    pub fn release_ports(&self, container_id: String, json: String) -> Outcome<()> {
+        self.with(|state| {
+            let ports: Vec<PortWanted> = serde_json::from_str(&json)?;
+            Ok(state.release_ports(&container_id, &ports)?)
+        })
     }
 
     /// `kapsel_state::Database::append_event`.

@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     let path = std::env::args_os().nth(1).expect("sandbox FILE");
     if path == "--sleep" {
         // What a container that executes this program finds: something to attack while it runs.
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(std::time::Duration::from_secs(1));
         return ExitCode::SUCCESS;
     }
     if path == "--break-out" {
