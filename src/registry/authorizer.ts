@@ -18,6 +18,9 @@ export interface AuthorizerOptions {
   credentials: () => Promise<Credentials | undefined>;
 }
 
+/** There are none; nobody has said anything about them; a token service took them. */
+export type Standing = 'anonymous' | 'presented' | 'accepted';
+
 export class Authorizer {
   readonly #options: AuthorizerOptions;
   #header: string | undefined;
@@ -39,8 +42,8 @@ export class Authorizer {
     return this.#header;
   }
 
-  /** Whether credentials took part: a refusal then means something else. */
-  loggedIn = false;
+  /** What the stored credentials have been good for, which decides what a refusal means. */
+  standing: Standing = 'anonymous';
 
   /**
    * Makes a header for the challenge that `used` met with. False where there is nothing more to offer.
@@ -65,11 +68,12 @@ export class Authorizer {
     const basic = challenges.find(({ scheme }) => scheme === 'basic');
     const credentials = await this.#options.credentials();
     const before = this.#header;
-    this.loggedIn = credentials !== undefined;
+    this.standing = credentials ? 'presented' : 'anonymous';
     if (bearer?.parameters.realm) {
       const token =
         credentials?.kind === 'bearer' ? credentials.token : await this.#token(from, bearer, credentials, tls, signal);
       this.#header = `Bearer ${token}`;
+      if (credentials && credentials.kind !== 'bearer') this.standing = 'accepted';
     } else if (basic && credentials?.kind === 'password') {
       this.#header = basicHeader(credentials);
     }

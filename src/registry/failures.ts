@@ -2,6 +2,7 @@
 // Nothing of what a registry says is repeated but its own error codes.
 
 import { ImageError, KapselError, NotFoundError, RegistryError } from '../engine/errors.ts';
+import type { Standing } from './authorizer.ts';
 import type { Descriptor } from './oci.ts';
 import type { Answer } from './transport.ts';
 
@@ -19,18 +20,19 @@ export class Failures {
   }
 
   /** An answer that is not what was asked for. `missing` is what a 404 means. */
-  refusal(answer: Answer, body: string, deed: Deed, loggedIn: boolean, missing?: string): Error {
+  refusal(answer: Answer, body: string, deed: Deed, standing: Standing, missing?: string): Error {
     const detail = errorCode(body);
     const { registry, name } = this;
     const { status } = answer;
     if (status === 401 || status === 403) {
-      if (loggedIn && status === 401) {
+      if (standing === 'presented' && status === 401) {
         const message = `${deed} access denied for ${name}: ${registry} refused the stored credentials: log in again`;
         return new RegistryError('REGISTRY_UNAUTHORIZED', message);
       }
-      const cure = loggedIn
-        ? 'the stored credentials do not allow it'
-        : `it may not exist, or need a login (no credentials for ${registry} are stored)`;
+      const cure =
+        standing !== 'anonymous'
+          ? 'the stored credentials do not allow it'
+          : `it may not exist, or need a login (no credentials for ${registry} are stored)`;
       const message = `${deed} access denied for ${name}: ${cure}`;
       return deed === 'pull'
         ? new NotFoundError('IMAGE_NOT_FOUND', message)

@@ -120,7 +120,7 @@ export class Session {
 
   /** The same, of an answer that has been read. */
   refusalOf(answer: Answer, body: Buffer, deed: Deed, missing?: string): Error {
-    return this.failures.refusal(answer, body.toString('utf8'), deed, this.#authorizer.loggedIn, missing);
+    return this.failures.refusal(answer, body.toString('utf8'), deed, this.#authorizer.standing, missing);
   }
 
   /** An address in an answer, where the host may send us. */

@@ -6,12 +6,20 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Certificate } from './certificates.ts';
+import { TokenServer } from './token-server.ts';
 
 const execute = promisify(execFile);
 
 export interface RegistryOptions {
   /** Asks for this user and password. */
   login?: { username: string; password: string };
+  /** Wants tokens of this service, signed for this certificate. */
+  tokens?: { realm: string; certificate: string };
+  /** Speaks https. `clients`: and only with whom this authority vouches for. */
+  tls?: Certificate & { clients?: string };
+  /** Is a pull-through mirror of the registry at this address. */
+  mirrorOf?: string;
 }
 
 export class TestRegistry {
@@ -28,7 +36,7 @@ export class TestRegistry {
     this.#login = login;
   }
 
-  static async start({ login }: RegistryOptions = {}): Promise<TestRegistry> {
+  static async start({ login, tokens, tls, mirrorOf }: RegistryOptions = {}): Promise<TestRegistry> {
     const directory = await mkdtemp(join(process.env.KAPSEL_TEST_SCRATCH ?? tmpdir(), 'registry-'));
     const htpasswd = join(directory, 'htpasswd');
     if (login) await writeFile(htpasswd, `${login.username}:${await bcrypt(login.password)}\n`);
@@ -36,8 +44,24 @@ export class TestRegistry {
       version: 0.1,
       log: { level: 'info' },
       storage: { filesystem: { rootdirectory: join(directory, 'data') }, delete: { enabled: true } },
-      http: { addr: '127.0.0.1:0' },
+      http: {
+        addr: '127.0.0.1:0',
+        ...(tls && {
+          tls: { certificate: tls.certificate, key: tls.key, ...(tls.clients && { clientcas: [tls.clients] }) },
+        }),
+      },
+      ...(mirrorOf && { proxy: { remoteurl: mirrorOf } }),
       ...(login && { auth: { htpasswd: { realm: 'a test', path: htpasswd } } }),
+      ...(tokens && {
+        auth: {
+          token: {
+            realm: tokens.realm,
+            service: TokenServer.service,
+            issuer: TokenServer.issuer,
+            rootcertbundle: tokens.certificate,
+          },
+        },
+      }),
     };
     await mkdir(join(directory, 'data'));
     // JSON is YAML.
