@@ -14,6 +14,8 @@ use nix::{
     errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
 };
 
 use crate::{
@@ -76,11 +78,12 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<(), Failure> {
     command.env_clear().envs(hook.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, ""))));
     // Not the caller's streams: they are the container's, and its program's output is all that belongs there.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    // A group of its own: what it has started ends with it.
+    let mut child = command.process_group(0).spawn()?;
     let result = attend(&mut child, state, deadline);
-    if result.is_err() {
-        // Our own child and not reaped: the number cannot mean another process.
-        let _ = child.kill();
+    if result.is_err() && matches!(child.try_wait(), Ok(None)) {
+        // Our own child and not reaped: the number cannot mean another group.
+        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
         let _ = child.wait();
     }
     result

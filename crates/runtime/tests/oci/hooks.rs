@@ -118,11 +118,16 @@ fn one_that_fails_after_the_end_is_told_of_and_changes_nothing() {
 #[test]
 fn one_that_never_ends_is_killed_when_its_time_is_over() {
     let world = World::sleeper();
-    let mut hooks = json!({"createRuntime": hook(&world, "createRuntime", "sleep 1000")});
+    let long = format!("echo $$ > {}; sleep 1000; true", world.text("group"));
+    let mut hooks = json!({"createRuntime": hook(&world, "createRuntime", &long)});
     hooks["createRuntime"][0]["timeout"] = json!(1);
     let world = world.set("/hooks", hooks);
     let complaint = world.fails(1, &["create", "c"]);
     assert!(complaint.contains("createRuntime"), "{complaint}");
+    // With what it has started. Whoever was killed waits a moment for the machine's first process.
+    let group: i32 = fs::read_to_string(world.path("group")).unwrap().trim().parse().unwrap();
+    // SAFETY: no pointer is passed.
+    until("the end of its group", || (unsafe { libc::kill(-group, 0) } == -1).then_some(()));
     world.nothing_remains();
 }
 
