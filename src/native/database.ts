@@ -15,6 +15,7 @@ import type {
   LayerSource,
   NetworkRow,
   NewContainer,
+  NewEndpoint,
   NewEvent,
   NewImage,
   NewNetwork,
@@ -204,7 +205,7 @@ export class Database {
   }
 
   /** Event `connect`. Throws NETWORK_NOT_FOUND, ENDPOINT_EXISTS. */
-  insertEndpoint(endpoint: EndpointRow): void {
+  insertEndpoint(endpoint: NewEndpoint): void {
     unwrap(this.#native.insertEndpoint(JSON.stringify(endpoint)));
   }
 

@@ -18,6 +18,8 @@ export interface NewContainer {
   /** `--rm`. */
   autoRemove: boolean;
   labels: Record<string, string>;
+  /** Ids of the networks it is on, each with what is the engine's own about it. */
+  networks?: [id: string, document: unknown][];
   /** What the engine wants to remember: its own business. */
   document: unknown;
 }
@@ -36,7 +38,7 @@ export interface ContainerRow extends NewContainerBase {
   error: string | null;
 }
 
-type NewContainerBase = Omit<NewContainer, 'status'>;
+type NewContainerBase = Omit<NewContainer, 'status' | 'networks'>;
 
 export interface ContainerFilter {
   /** All of them where absent. */
@@ -126,12 +128,17 @@ export interface NetworkRow extends NewNetwork {
   createdAt: string;
 }
 
-/** A container on a network, whether it runs or not. */
-export interface EndpointRow {
+export interface NewEndpoint {
   networkId: string;
   containerId: string;
   /** The engine's own. */
   document: unknown;
+}
+
+/** A container on a network, whether it runs or not. */
+export interface EndpointRow extends NewEndpoint {
+  /** Which of the network's subnets → the address's number in it; empty while the container does not run. */
+  leases: Record<string, number>;
 }
 
 /** An address of a subnet, as its number counted from the subnet's first. */

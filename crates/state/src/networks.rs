@@ -174,11 +174,18 @@ fn by_prefix(connection: &Connection, prefix: &str) -> Result<Network> {
 
 fn endpoints(connection: &Connection, column: &str, key: &str) -> Result<Vec<Endpoint>> {
     let query = format!(
-        "SELECT network_id, container_id, document FROM endpoints WHERE {column} = ?1 ORDER BY rowid"
+        "SELECT network_id, container_id, document, (SELECT json_group_object(subnet, number) FROM leases
+         WHERE network_id = endpoints.network_id AND container_id = endpoints.container_id)
+         FROM endpoints WHERE {column} = ?1 ORDER BY rowid"
     );
     let mut statement = connection.prepare_cached(&query)?;
     let rows = statement.query_map([key], |row| {
-        Ok(Endpoint { network_id: row.get(0)?, container_id: row.get(1)?, document: json(row, 2)? })
+        Ok(Endpoint {
+            network_id: row.get(0)?,
+            container_id: row.get(1)?,
+            document: json(row, 2)?,
+            leases: json(row, 3)?,
+        })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

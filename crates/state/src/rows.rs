@@ -272,6 +272,8 @@ pub struct Endpoint {
     pub container_id: String,
     /// The engine's own.
     pub document: Json,
+    /// JSON object: which subnet → the address's number in it. Empty while the container does not run.
+    pub leases: Json,
 }
 
 /// An address that a container wants of a subnet: a number, counted from the subnet's first address.

@@ -99,9 +99,11 @@ fn no_address_is_given_twice_and_one_given_back_rests_longest() {
     let any = [wanted(&network, None)];
     assert_eq!(database.lease(&one, &any, &[]).unwrap(), [2]);
     assert_eq!(database.lease(&two, &any, &[]).unwrap(), [3]);
+    assert_eq!(database.endpoints_of_container(&two).unwrap()[0].leases.get(), r#"{"0":3}"#);
     let error = database.lease(&two, &[wanted(&network, Some(2))], &[]).unwrap_err();
     assert_eq!(error.message, "the address is in use by container one");
     database.exited(&one, &Exit::default()).unwrap();
+    assert_eq!(database.endpoints_of_container(&one).unwrap()[0].leases.get(), "{}");
     database.starting(&one).unwrap();
     assert_eq!(database.lease(&one, &any, &[]).unwrap(), [4], "2 was given back a moment ago");
     let rest: Vec<_> = std::iter::repeat_n(wanted(&network, None), 4).collect();
