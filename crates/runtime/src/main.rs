@@ -19,6 +19,7 @@ mod pack;
 mod reap;
 mod rootless;
 mod unpack;
+mod usage;
 
 use error::{Error, Result};
 
@@ -26,12 +27,13 @@ use error::{Error, Result};
 type Verb = fn(&[OsString]) -> Result<ExitCode>;
 
 /// What the engine asks for, and what answers.
-const VERBS: [(&str, Verb); 6] = [
+const VERBS: [(&str, Verb); 7] = [
     ("monitor", monitor::run),
     ("unpack", unpack::run),
     ("host", host::run),
     ("pack", pack::run),
     ("reap", reap::run),
+    ("usage", usage::run),
     ("info", info::run),
 ];
 

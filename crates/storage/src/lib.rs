@@ -4,6 +4,7 @@
 //! - [`confine`]: what makes a process fit to do that with hostile input
 //! - [`changes`]: what a container has changed → a tar
 //! - [`remove`]: a tree → nothing, whatever is in it
+//! - [`usage`]: trees → the bytes they take, and those that their removal frees
 //! - [`tar`]: the format, read and written without I/O
 //! - [`host`]: programs of this machine → a tar with everything they need
 //! - [`digest`], [`error`]: the words all of them use
@@ -18,6 +19,7 @@ pub mod remove;
 mod stream;
 pub mod tar;
 pub mod unpack;
+pub mod usage;
 
 pub use digest::Digest;
 pub use error::{Error, Result};
