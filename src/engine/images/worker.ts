@@ -70,6 +70,18 @@ export async function removeTrees(paths: string[]): Promise<void> {
   }
 }
 
+/** Bytes of allocated blocks. */
+export interface TreeUsage {
+  size: number;
+  /** That become free when the trees of the set are all removed. */
+  freed: number;
+}
+
+/** What sets of trees (or files) take; in the directory `links` files that trees share have one more name, which goes last. */
+export async function measure(sets: readonly (readonly string[])[], links?: string): Promise<TreeUsage[]> {
+  return JSON.parse(await run(['usage'], { document: { sets, links } })) as TreeUsage[];
+}
+
 export async function hostSources(programs: string[], path: string): Promise<HostSource[]> {
   return JSON.parse(await run(['host', '--list', ...programs], { env: { PATH: path } })) as HostSource[];
 }
