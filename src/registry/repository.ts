@@ -27,6 +27,9 @@ export class Repository {
   readonly #reference: Reference;
   readonly #sessions: () => Promise<Session[]>;
   #opened: Promise<Session[]> | undefined;
+  /** Digests of blobs that mirrors were asked for, and of those that they are not to be asked for again. */
+  readonly #mirrored = new Set<string>();
+  readonly #distrusted = new Set<string>();
   /** As a user writes it. */
   readonly #name: string;
 
@@ -49,9 +52,11 @@ export class Repository {
 
   /** The bytes of a blob from byte `at` on: exactly as many as promised, continued where a connection breaks, and not yet hashed. */
   async *blob(descriptor: Descriptor, signal?: AbortSignal, at = 0): AsyncGenerator<Buffer, void, undefined> {
-    const sessions = await this.#hosts('pull');
+    const hosts = await this.#hosts('pull');
+    const sessions = this.#distrusted.has(descriptor.digest) ? hosts.slice(-1) : hosts;
     for (const [index, session] of sessions.entries()) {
       const isLast = index === sessions.length - 1;
+      if (!isLast) this.#mirrored.add(descriptor.digest);
       try {
         for await (const piece of this.#blob(session, descriptor, at, isLast, signal)) {
           at += piece.length;
@@ -60,8 +65,16 @@ export class Repository {
         return;
       } catch (error) {
         if (isLast || signal?.aborted) throw error;
+        // The sum of all that came will tell.
+        if (at === descriptor.size) return;
       }
     }
+  }
+
+  /** A blob was not what its digest says. True where a mirror had a part in it: from now on the registry itself is asked for it. */
+  distrust(digest: string): boolean {
+    this.#distrusted.add(digest);
+    return this.#mirrored.delete(digest);
   }
 
   /** Every tag, in the registry's order. */

@@ -2,7 +2,7 @@
 // Everything or nothing: layers become visible together, after one sync, and the image only with all of them.
 
 import { availableParallelism } from 'node:os';
-import { AbortedError, KapselError, NotFoundError } from '../errors.ts';
+import { AbortedError, KapselError, NotFoundError, StorageError } from '../errors.ts';
 import { parseConfig } from '../../registry/manifest.ts';
 import type { ImageConfig, Platform } from '../../registry/oci.ts';
 import { distance, formatPlatform, parsePlatform } from '../../registry/platform.ts';
@@ -46,7 +46,7 @@ export async function ingest(
       missing.push(diffId);
     }
   }
-  if (missing.length > 0) await fetchLayers(layers, image.name, sources, missing, report, signal);
+  if (missing.length > 0) await fetchAgain(() => fetchLayers(layers, image.name, sources, missing, report, signal));
   const rows = [...sources.keys()].map((diffId) => layers.find(diffId) ?? gone(diffId));
   return { config, diffIds, rows, changed: missing.length > 0 };
 }
@@ -60,6 +60,31 @@ function checkPlatform(config: ImageConfig, asked: string | Platform | undefined
     'PLATFORM_NOT_FOUND',
     `image with reference ${name} was found but its platform (${formatPlatform(config)}) does not match ${other}`,
   );
+}
+
+/** What a mirror, or an earlier try, gave may be wrong where the registry is not: once more without. */
+async function fetchAgain(fetch: () => Promise<void>): Promise<void> {
+  try {
+    await fetch();
+  } catch (error) {
+    if (!(error instanceof Spoiled)) throw error;
+    await fetch().catch((again: unknown) => {
+      throw again instanceof Spoiled ? again.cause : again;
+    });
+  }
+}
+
+class Spoiled extends Error {
+  constructor(cause: unknown) {
+    super('bytes from elsewhere were wrong', { cause });
+  }
+}
+
+/** Failures that say nothing about the bytes. */
+const innocent = new Set(['ABORTED', 'REGISTRY_UNREACHABLE', 'REGISTRY_RATE_LIMITED', 'WORKER_FAILED']);
+
+function isBytesFault(error: unknown): boolean {
+  return error instanceof KapselError && !(error instanceof StorageError) && !innocent.has(error.code);
 }
 
 async function fetchLayers(
@@ -99,7 +124,10 @@ async function fetchLayers(
     const made = await Promise.all(work);
     if (stop.aborted) throw new AbortedError();
     await layers.publish(made);
-    for (const { row } of made) report(row.diffId, 'done', row.size);
+    for (const { row } of made) {
+      sources.get(row.diffId)!.done?.();
+      report(row.diffId, 'done', row.size);
+    }
   } catch (error) {
     fail(error);
     await Promise.allSettled(work);
@@ -132,7 +160,8 @@ async function fetchLayer(
     );
     return { staged, row: { diffId, size, unpackedSize } };
   } catch (error) {
-    throw named(error, source.digest ?? diffId, name);
+    const failure = named(error, source.digest ?? diffId, name);
+    throw isBytesFault(error) && source.spoiled?.() ? new Spoiled(failure) : failure;
   }
 }
 

@@ -4,6 +4,7 @@
 import type { Descriptor, Platform } from '../../registry/oci.ts';
 import type { Repository } from '../../registry/repository.ts';
 import { configLimit, verify } from '../../registry/manifest.ts';
+import { Download, type Downloads, type Fetch } from './downloads.ts';
 import { selectManifest } from '../../registry/select.ts';
 
 export interface SourceLayer {
@@ -12,6 +13,10 @@ export interface SourceLayer {
   /** Bytes that `open` gives. */
   size: number;
   open: (signal: AbortSignal) => AsyncIterable<Uint8Array>;
+  /** The layer is in the store: what was kept for another try can go. */
+  done?: () => void;
+  /** The bytes were wrong: throws away what was kept of them. True where another try gets others. */
+  spoiled?: () => boolean;
 }
 
 export interface SourceImage {
@@ -36,7 +41,9 @@ export async function fromRegistry(
   name: string,
   platform: Platform,
   signal?: AbortSignal,
+  downloads?: Downloads,
 ): Promise<RegistryImage> {
+  downloads?.sweep();
   const root = await repository.root(signal);
   const document = await selectManifest(root, platform, (entry) => repository.manifest(entry, signal), name);
   const { config, layers } = document.manifest;
@@ -45,11 +52,23 @@ export async function fromRegistry(
     rootDigest: root.digest,
     manifest: document,
     config: { digest: config.digest, bytes: await readConfig(config, name, repository.blob(config, signal)) },
-    layers: layers.map((layer) => ({
-      digest: layer.digest,
-      size: layer.size,
-      open: (stop) => repository.blob(layer, stop),
-    })),
+    layers: layers.map((layer) => layerOf(repository, layer, downloads)),
+  };
+}
+
+function layerOf(repository: Repository, layer: Descriptor, downloads: Downloads | undefined): SourceLayer {
+  const fetch: Fetch = (from, signal) => repository.blob(layer, signal, from);
+  const download = downloads?.of(layer, fetch) ?? new Download(undefined, layer.size, fetch);
+  return {
+    digest: layer.digest,
+    size: layer.size,
+    open: (signal) => download.bytes(signal),
+    done: () => download.forget(),
+    spoiled: () => {
+      download.forget();
+      const isMirrors = repository.distrust(layer.digest);
+      return isMirrors || download.kept > 0;
+    },
   };
 }
 
