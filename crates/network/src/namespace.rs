@@ -1,0 +1,57 @@
+//! Network namespaces of others, entered by a thread that lives no longer than what it does there: no caller is ever
+//! left in the wrong one.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::Mode;
+
+use crate::error::{At, Error, Result};
+
+/// Runs `work` in a network namespace.
+pub fn inside<T: Send>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    on_a_thread(|| {
+        setns(namespace, CloneFlags::CLONE_NEWNET).at(|| "cannot enter the network namespace")?;
+        work()
+    })
+}
+
+/// Makes a network namespace, which lives as long as the descriptor.
+pub fn new() -> Result<OwnedFd> {
+    on_a_thread(|| {
+        unshare(CloneFlags::CLONE_NEWNET).at(|| "cannot make a network namespace")?;
+        let own = File::open("/proc/thread-self/ns/net").at(|| "cannot open /proc/thread-self/ns/net")?;
+        Ok(own.into())
+    })
+}
+
+fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    /// What is done there calls few functions.
+    const STACK: usize = 128 << 10;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let ended = thread.at(|| "cannot start a thread")?.join();
+        // A panic has been reported where it was.
+        ended.unwrap_or_else(|_| Err(Error::new("NETWORK_FAILED", "a thread in a network namespace failed")))
+    })
+}
+
+/// Opens a network namespace by its path: `/proc/PID/ns/net`, or where one is mounted. `NAMESPACE_INVALID`.
+pub fn open_path(path: &Path) -> Result<OwnedFd> {
+    /// linux/nsfs.h: _IO(0xb7, 3)
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // A fifo in its place must not keep us waiting.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let fd = open(path, flags, Mode::empty())
+        .at(|| format!("cannot open the network namespace {}", path.display()))?;
+    // SAFETY: the request takes no argument.
+    let kind = Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) });
+    if kind == Ok(libc::CLONE_NEWNET) {
+        return Ok(fd);
+    }
+    Err(Error::new("NAMESPACE_INVALID", format!("{} is no network namespace", path.display())))
+}
