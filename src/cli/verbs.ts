@@ -12,6 +12,8 @@ import { info } from '../commands/info.ts';
 import { inspect } from '../commands/inspect.ts';
 import { kill } from '../commands/kill.ts';
 import { load } from '../commands/load.ts';
+import { login } from '../commands/login.ts';
+import { logout } from '../commands/logout.ts';
 import { logs } from '../commands/logs.ts';
 import { pause } from '../commands/pause.ts';
 import { pluginsInstall, pluginsLink, pluginsList, pluginsUninstall } from '../commands/plugins.ts';
@@ -22,6 +24,7 @@ import { restore } from '../commands/restore.ts';
 import { rm } from '../commands/rm.ts';
 import { rmi } from '../commands/rmi.ts';
 import { run } from '../commands/run.ts';
+import { search } from '../commands/search.ts';
 import { start } from '../commands/start.ts';
 import { stop } from '../commands/stop.ts';
 import { tag } from '../commands/tag.ts';
@@ -45,6 +48,8 @@ export const commands: readonly Command<any>[] = [
   inspect,
   kill,
   load,
+  login,
+  logout,
   logs,
   pause,
   pluginsInstall,
@@ -58,6 +63,7 @@ export const commands: readonly Command<any>[] = [
   rm,
   rmi,
   run,
+  search,
   start,
   stop,
   tag,

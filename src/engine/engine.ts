@@ -9,6 +9,7 @@ import { diskError } from './disk.ts';
 import { Events } from './events.ts';
 import { Images } from './images.ts';
 import { describeEngine, type EngineInfo, type EngineVersion, version } from './info.ts';
+import { Registries } from './registries.ts';
 import { Volumes } from './volumes.ts';
 
 export interface EngineOptions {
@@ -30,6 +31,7 @@ export class Engine implements AsyncDisposable {
   readonly containers: Containers;
   readonly images: Images;
   readonly volumes: Volumes;
+  readonly registries: Registries;
   readonly events: Events;
   #database: Database | undefined;
   readonly #closers = new Set<() => void>();
@@ -43,6 +45,7 @@ export class Engine implements AsyncDisposable {
     this.containers = new Containers(this);
     this.images = new Images(this);
     this.volumes = new Volumes(this);
+    this.registries = new Registries({ insecure: this.insecureRegistries });
     this.events = new Events(this);
   }
 

@@ -1,11 +1,9 @@
-// Who we are to a registry: Docker's config.json and containers' auth.json, and the helpers they name.
-// Reading only, and only when a registry asks; nothing is cached on disk and nothing is logged.
+// Who we are to a registry: found in Docker's config.json, containers' auth.json and the helpers that they name, and put there.
+// Nothing is cached on disk and nothing is logged.
 
-import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { RegistryError } from '../engine/errors.ts';
+import { type AuthEntry, type AuthFile, authFiles, changeAuthFile, readAuthFile } from './auth-file.ts';
+import { CredentialHelper } from './credential-helper.ts';
 
 export type Credentials =
   | { kind: 'password'; username: string; password: string }
@@ -14,21 +12,13 @@ export type Credentials =
   /** A bearer token to present as it is (`RegistryToken`). */
   | { kind: 'bearer'; token: string };
 
-interface AuthFile {
-  auths?: Record<string, AuthEntry>;
-  credHelpers?: Record<string, string>;
-  credsStore?: string;
+/** Where credentials are kept. */
+export interface Keyring {
+  env?: NodeJS.ProcessEnv | undefined;
+  /** Instead of what `env` says. */
+  authFile?: string | undefined;
 }
 
-interface AuthEntry {
-  auth?: string;
-  username?: string;
-  password?: string;
-  identitytoken?: string;
-  registrytoken?: string;
-}
-
-const helperPatience = 30_000;
 /** Docker Hub's key in every file and helper, for historical reasons. */
 const dockerHubKey = 'https://index.docker.io/v1/';
 
@@ -36,9 +26,9 @@ const dockerHubKey = 'https://index.docker.io/v1/';
 export async function findCredentials(
   registry: string,
   repository: string,
-  env: NodeJS.ProcessEnv = process.env,
+  { env = process.env, authFile }: Keyring = {},
 ): Promise<Credentials | undefined> {
-  for (const path of authFiles(env)) {
+  for (const path of authFiles(env, authFile)) {
     const file = await readAuthFile(path);
     const found = file && (await lookUp(file, path, registry, repository, env));
     if (found) return found;
@@ -46,30 +36,66 @@ export async function findCredentials(
   return undefined;
 }
 
-function authFiles(env: NodeJS.ProcessEnv): string[] {
-  if (env.REGISTRY_AUTH_FILE) return [env.REGISTRY_AUTH_FILE];
-  const docker = join(env.DOCKER_CONFIG ?? join(env.HOME ?? homedir(), '.docker'), 'config.json');
-  return env.XDG_RUNTIME_DIR ? [docker, join(env.XDG_RUNTIME_DIR, 'containers', 'auth.json')] : [docker];
+/** Where a password came to lie: a helper's name, or a file in which anyone who reads it has the password. */
+export type Kept = { helper: string } | { file: string };
+
+export async function storeCredentials(
+  registry: string,
+  { username, password }: { username: string; password: string },
+  { env = process.env, authFile }: Keyring = {},
+): Promise<Kept> {
+  const [path] = authFiles(env, authFile);
+  const key = serverOf(registry);
+  const helper = helperOf((await readAuthFile(path)) ?? {}, registry);
+  if (helper) await new CredentialHelper(helper, path, env).store(key, { Username: username, Secret: password });
+  const entry = helper ? {} : { auth: Buffer.from(`${username}:${password}`).toString('base64') };
+  await changeAuthFile(path, (file) => {
+    // What says the same under another spelling would be found first, or outlive a logout.
+    for (const other of spellings(file.auths, registry)) delete file.auths![other];
+    file.auths = { ...file.auths, [key]: entry };
+    return true;
+  });
+  return helper ? { helper } : { file: path };
 }
 
-async function readAuthFile(path: string): Promise<AuthFile | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw invalid(`cannot read ${path}: ${message}`, error);
+/** False where there were none. */
+export async function removeCredentials(
+  registry: string,
+  { env = process.env, authFile }: Keyring = {},
+): Promise<boolean> {
+  let found = false;
+  for (const path of authFiles(env, authFile)) {
+    const before = await readAuthFile(path);
+    if (!before) continue;
+    const helper = helperOf(before, registry);
+    if (helper && (await new CredentialHelper(helper, path, env).erase(serverOf(registry)))) found = true;
+    await changeAuthFile(path, (file) => {
+      const doomed = spellings(file.auths, registry);
+      for (const key of doomed) delete file.auths![key];
+      found ||= doomed.length > 0;
+      return doomed.length > 0;
+    });
   }
-  if (text.trim() === '') return undefined;
-  try {
-    const file: unknown = JSON.parse(text);
-    if (typeof file === 'object' && file !== null && !Array.isArray(file)) return file;
-  } catch (error) {
-    // The parser's own message would quote the file, which holds passwords.
-    throw invalid(`${path} is not valid JSON: mend or remove it`, error instanceof SyntaxError ? undefined : error);
+  return found;
+}
+
+/** Every registry that something is stored for. */
+export async function knownRegistries({ env = process.env, authFile }: Keyring = {}): Promise<string[]> {
+  const names = new Set<string>();
+  for (const path of authFiles(env, authFile)) {
+    const file = (await readAuthFile(path)) ?? {};
+    const kept = file.credsStore ? await new CredentialHelper(file.credsStore, path, env).list() : [];
+    for (const key of [...Object.keys(file.auths ?? {}), ...Object.keys(file.credHelpers ?? {}), ...kept]) {
+      names.add(registryOf(key));
+    }
   }
-  throw invalid(`${path} is not a JSON object: mend or remove it`);
+  return [...names].sort();
+}
+
+/** `https://host/v1/`, `host/` and every name of Docker Hub as the name that references have. */
+export function registryOf(address: string): string {
+  const name = address.replace(/^https?:\/\//, '').replace(/\/(v[12]\/?)?$/, '');
+  return ['', 'index.docker.io', 'registry-1.docker.io'].includes(name) ? 'docker.io' : name;
 }
 
 async function lookUp(
@@ -83,16 +109,25 @@ async function lookUp(
   const helper = keys.map((key) => own(file.credHelpers, key)).find((name) => name !== undefined);
   for (const name of [helper, file.credsStore]) {
     if (!name) continue;
-    const server = registry === 'docker.io' ? dockerHubKey : registry;
-    const found = await askHelper(name, server, path, env);
-    if (found) return found;
+    const found = await new CredentialHelper(name, path, env).get(serverOf(registry));
+    if (found?.Username === '<token>') return { kind: 'identity', token: found.Secret };
+    if (found) return { kind: 'password', username: found.Username, password: found.Secret };
   }
   for (const key of keys) {
-    const entry = own(file.auths, key) ?? entryByHost(file.auths, key);
+    const entry = own(file.auths, key) ?? own(file.auths, spellings(file.auths, key)[0]);
     const found = entry && fromEntry(entry, key, path);
     if (found) return found;
   }
   return undefined;
+}
+
+/** What a registry is called towards a helper and in a file. */
+function serverOf(registry: string): string {
+  return registry === 'docker.io' ? dockerHubKey : registry;
+}
+
+function helperOf(file: AuthFile, registry: string): string | undefined {
+  return own(file.credHelpers, serverOf(registry)) ?? own(file.credHelpers, registry) ?? file.credsStore;
 }
 
 /** Keys to look under, the most particular first: containers' auth.json allows `host/path`. */
@@ -104,12 +139,9 @@ function keysFor(registry: string, repository: string): string[] {
   return keys;
 }
 
-/** Old Docker wrote keys as URLs: `https://host/v1/` means host. */
-function entryByHost(auths: AuthFile['auths'], host: string): AuthEntry | undefined {
-  const key = Object.keys(auths ?? {}).find(
-    (name) => name.replace(/^https?:\/\//, '').replace(/\/(v[12]\/?)?$/, '') === host,
-  );
-  return key === undefined ? undefined : auths?.[key];
+/** The keys that mean a registry: old Docker wrote `https://host/v1/`. */
+function spellings(auths: AuthFile['auths'], registry: string): string[] {
+  return Object.keys(auths ?? {}).filter((key) => registryOf(key) === registryOf(registry));
 }
 
 function fromEntry(entry: AuthEntry, key: string, path: string): Credentials | undefined {
@@ -122,75 +154,12 @@ function fromEntry(entry: AuthEntry, key: string, path: string): Credentials | u
   if (!entry.auth) return undefined;
   const [, username, password] = /^([^:]+):([^]*)$/.exec(Buffer.from(entry.auth, 'base64').toString('utf8')) ?? [];
   if (username === undefined || password === undefined) {
-    throw invalid(`the entry for ${key} in ${path} is not base64 of user:password: log in again`);
+    const message = `the entry for ${key} in ${path} is not base64 of user:password: log in again`;
+    throw new RegistryError('REGISTRY_CREDENTIALS', message);
   }
   return { kind: 'password', username, password: password.replace(/\0+$/, '') };
 }
 
-/** The protocol of docker-credential-helpers: `get`, the server on stdin, JSON on stdout. */
-async function askHelper(
-  name: string,
-  server: string,
-  path: string,
-  env: NodeJS.ProcessEnv,
-): Promise<Credentials | undefined> {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name))
-    throw invalid(`${path} names a credential helper ${JSON.stringify(name)}`);
-  const program = `docker-credential-${name}`;
-  const { status, output, failure } = await run(program, server, env);
-  if (failure) throw invalid(`cannot run ${program}, named by ${path}: ${failure}`);
-  if (status !== 0) {
-    if (/credentials not found/i.test(output)) return undefined;
-    throw invalid(
-      `${program} found no credentials for ${server}: ${output.trim().split('\n')[0] || `status ${status}`}`,
-    );
-  }
-  let answer: { Username?: unknown; Secret?: unknown };
-  try {
-    answer = JSON.parse(output) as typeof answer;
-  } catch {
-    throw invalid(`${program} answered for ${server} with something that is not JSON`);
-  }
-  if (typeof answer.Username !== 'string' || typeof answer.Secret !== 'string' || answer.Secret === '')
-    return undefined;
-  if (answer.Username === '<token>') return { kind: 'identity', token: answer.Secret };
-  return { kind: 'password', username: answer.Username, password: answer.Secret };
-}
-
-function run(
-  program: string,
-  input: string,
-  env: NodeJS.ProcessEnv,
-): Promise<{ status: number | null; output: string; failure?: string }> {
-  return new Promise((resolve) => {
-    const child = spawn(program, ['get'], { env, stdio: ['pipe', 'pipe', 'ignore'] });
-    // Not spawn's own time-out, which outlives a program that cannot be started and keeps the process.
-    const timer = setTimeout(() => {
-      child.kill('SIGKILL');
-      child.stdout.destroy(); // What the helper itself has started may hold the other end.
-    }, helperPatience);
-    let output = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      output += text;
-      if (output.length > 1 << 20) child.kill('SIGKILL');
-    });
-    child.stdin.on('error', () => undefined); // A helper may answer without reading.
-    child.stdin.end(`${input}\n`);
-    child.on('error', (error) => {
-      clearTimeout(timer);
-      resolve({ status: null, output, failure: error.message });
-    });
-    child.on('close', (status, signal) => {
-      clearTimeout(timer);
-      resolve(signal ? { status, output, failure: `it ended with ${signal}` } : { status, output });
-    });
-  });
-}
-
-function own<T>(record: Record<string, T> | undefined, key: string): T | undefined {
-  return record && Object.hasOwn(record, key) ? record[key] : undefined;
-}
-
-function invalid(message: string, cause?: unknown): RegistryError {
-  return new RegistryError('REGISTRY_CREDENTIALS', message, { cause });
+function own<T>(record: Record<string, T> | undefined, key: string | undefined): T | undefined {
+  return record && key !== undefined && Object.hasOwn(record, key) ? record[key] : undefined;
 }

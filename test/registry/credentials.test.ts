@@ -28,7 +28,7 @@ async function helper(name: string, script: string): Promise<void> {
 }
 
 const find = (registry: string, repository = 'a/b', env: NodeJS.ProcessEnv = {}) =>
-  findCredentials(registry, repository, { HOME: home, PATH: `${home}:/usr/bin:/bin`, ...env });
+  findCredentials(registry, repository, { env: { HOME: home, PATH: `${home}:/usr/bin:/bin`, ...env } });
 
 const auth = (text: string) => ({ auth: Buffer.from(text).toString('base64') });
 const password = (username: string, secret: string) => ({ kind: 'password', username, password: secret });
