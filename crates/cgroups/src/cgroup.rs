@@ -99,6 +99,11 @@ impl Cgroup {
         &self.path
     }
 
+    /// Whether it is there: systemd makes one around a process that enters it.
+    pub fn exists(&self) -> bool {
+        self.pending.is_none()
+    }
+
     /// The cgroup's directories on the host, one for each of [`crate::mounts`] that has it, by [`crate::Mount::name`].
     pub fn directories(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         self.directories.iter().map(|directory| (directory.mount.name.as_str(), directory.path.as_path()))

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cgroup, Error, LinuxResources, mounts, systemd::Scope};
+use crate::{Cgroup, Error, LinuxResources, mounts, systemd::Scope, tree};
 
 /// Who makes a container's cgroup, and has the last word on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,15 @@ impl Driver {
                 scope.check(mounts()?.0)?;
                 Ok(Cgroup::of_scope(scope, Vec::new(), Some(resources.clone())))
             }
+        }
+    }
+
+    /// Removes what may be left of a cgroup that its maker had no time to say was its own, wherever no process is in it:
+    /// [`Driver::create`] would replace that, too. One that is in use is another's, and is left alone.
+    pub fn discard(self, path: &str) -> Result<(), Error> {
+        match self {
+            Self::Cgroupfs => tree::discard(path),
+            Self::Systemd => tree::discard(Scope::locate(path)?.path()),
         }
     }
 

@@ -12,6 +12,7 @@ use nix::{errno::Errno, sys::stat::Mode, unistd::mkdir};
 use crate::{
     Error, Mount,
     directory::{Directory, remove_tree},
+    mounts,
 };
 
 /// How often a parent may vanish under our hands before we give up: each time another engine has removed it between
@@ -76,6 +77,21 @@ fn remove_stale(mount: &'static Mount, full: &Path) -> Result<(), Errno> {
             error => Err(error),
         },
     }
+}
+
+/// Removes a cgroup without processes from every hierarchy, with the parents that an engine made and nobody uses.
+pub(crate) fn discard(path: &str) -> Result<(), Error> {
+    let parts = components(path)?;
+    for mount in mounts()?.1 {
+        let full = full(mount, &parts);
+        match remove_stale(mount, &full) {
+            // It is in use, or not ours to remove.
+            Err(Errno::EBUSY | Errno::EACCES | Errno::EPERM | Errno::EROFS) => {}
+            Err(error) => return Err(failed("remove cgroup", &full, error)),
+            Ok(()) => remove_parents(mount, &full),
+        }
+    }
+    Ok(())
 }
 
 const MODE: Mode = Mode::from_bits_truncate(0o755);

@@ -20,9 +20,10 @@ use nix::{
 
 use crate::{
     Error,
+    channel::RESERVED,
     error::Stage,
     spec::{Hook, State},
-    sys::process::pidfd_open,
+    sys::{open::close_on_exec_from, process::pidfd_open},
 };
 
 /// How much of what a hook complains about is told on, in bytes.
@@ -78,6 +79,9 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<(), Failure> {
     command.env_clear().envs(hook.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, ""))));
     // Not the caller's streams: they are the container's, and its program's output is all that belongs there.
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // What else is open is the runtime's and its caller's (CVE-2024-21626): it ends where the hook begins.
+    // SAFETY: one system call on the child's own table.
+    unsafe { command.pre_exec(|| Ok(close_on_exec_from(RESERVED)?)) };
     // A group of its own: what it has started ends with it.
     let mut child = command.process_group(0).spawn()?;
     let result = attend(&mut child, state, deadline);

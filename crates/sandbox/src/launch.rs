@@ -82,6 +82,7 @@ impl<'a> Container<'a> {
         let mut program =
             Prepared::new(process, Some(linux), identity, plan.seccomp, plan.stdio, plan.manner)?;
         program.gate = plan.gate;
+        program.make_directory = true;
         if plan.init {
             program.init = Some(seal::executable()?);
         }
@@ -223,17 +224,24 @@ impl<'a> Container<'a> {
 
     /// Makes the tree the root and lets go of the host's.
     fn enter_root(&self, tree: &OwnedFd) -> Result<Root, Error> {
-        if self.plan.no_pivot {
-            root::cover(tree)?;
-            root::strip()?;
-            return root::enter_without_pivot(tree);
-        }
         if !self.hooks.any_in_creation() {
             root::cover(tree)?;
         }
-        let root = root::enter(tree)?;
+        let root = match root::pivot(tree) {
+            // Only then: it is the weaker way.
+            Err(_) if self.plan.no_pivot => self.enter_without_pivot(tree)?,
+            pivoted => pivoted.and_then(|()| root::enter())?,
+        };
         self.trace.mark("sandbox: root entered");
         Ok(root)
+    }
+
+    fn enter_without_pivot(&self, tree: &OwnedFd) -> Result<Root, Error> {
+        if self.hooks.any_in_creation() {
+            root::cover(tree)?;
+        }
+        root::strip()?;
+        root::enter_without_pivot(tree)
     }
 
     fn furnish(&self, root: &Root) -> Result<(), Error> {

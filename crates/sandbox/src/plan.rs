@@ -72,8 +72,8 @@ pub struct Plan<'a> {
     pub container: Option<&'a Container>,
     /// What is not as usual.
     pub manner: Manner,
-    /// Whether the root is entered without pivot_root(2), which an initramfs as the host's root does not allow. Weaker:
-    /// the host's root directory stays below the container's.
+    /// Whether the root may be entered without pivot_root(2) where that is refused, as it is with an initramfs as the
+    /// host's root. Weaker: the host's root directory stays below the container's.
     pub no_pivot: bool,
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Prepared<'a> {
     pub init: Option<OwnedFd>,
     program: Program,
     capabilities: Sets,
+    /// Whether a working directory that is missing is made.
+    pub make_directory: bool,
     /// The host's /proc, where something has to be written there.
     pub proc: Option<Proc>,
 }
@@ -79,6 +81,7 @@ impl<'a> Prepared<'a> {
             init: None,
             program: Program::new(process)?,
             capabilities: Sets::parse(process.capabilities.as_ref())?,
+            make_directory: false,
             proc,
         })
     }
@@ -132,7 +135,7 @@ impl<'a> Prepared<'a> {
         }
         let gids = &process.user.additional_gids;
         let identity = Identity::find(root, self.user, self.group_add, gids)?;
-        workdir::enter(root, &process.cwd)?;
+        workdir::enter(root, &process.cwd, self.make_directory)?;
         if let Some(terminal) = terminal {
             terminal::control(terminal)?;
         }

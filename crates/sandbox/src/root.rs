@@ -229,13 +229,17 @@ pub(crate) fn cover(tree: &OwnedFd) -> Result<(), Error> {
     attach(tree, &host).at(Stage::Root, what)
 }
 
-/// Makes `tree`, which is attached, the root of this process's mount namespace and lets go of the host's.
-pub(crate) fn enter(tree: &OwnedFd) -> Result<Root, Error> {
+/// Makes `tree`, which is attached, the root of this process's mount namespace, with the host's on top of it.
+pub(crate) fn pivot(tree: &OwnedFd) -> Result<(), Error> {
     let what = || "cannot enter the root (pivot_root)";
     fchdir(tree).at(Stage::Root, what)?;
-    // The old root lands on top of the new one, and is taken off it. Unlike chroot(2), nothing of the host is mounted
-    // in this namespace afterwards: there is no way back, not even with every capability (runc issue 1962).
-    pivot_root(".", ".").at(Stage::Root, what)?;
+    pivot_root(".", ".").at(Stage::Root, what)
+}
+
+/// Takes the host's root off the one that [`pivot`] has put below it. Unlike after chroot(2), nothing of the host is
+/// mounted in this namespace then: there is no way back, not even with every capability (runc issue 1962).
+pub(crate) fn enter() -> Result<Root, Error> {
+    let what = || "cannot let go of the host's root";
     umount2(".", MntFlags::MNT_DETACH).at(Stage::Root, what)?;
     chdir("/").at(Stage::Root, what)?;
     let root = open("/", DIRECTORY, Mode::empty()).at(Stage::Root, what)?;

@@ -10,13 +10,16 @@ use crate::{
     resolve::{Kind, Root},
 };
 
-/// Goes there, making it where it is missing. A magic link (/proc/self/fd/N) is refused by the kernel: such a directory
+/// Goes there; `make`: making it where it is missing, as a first program's is. A magic link (/proc/self/fd/N) is refused by the kernel: such a directory
 /// is one of the host's that somebody forgot to close (CVE-2024-21626).
-pub(crate) fn enter(root: &Root, path: &Path) -> Result<(), Error> {
+pub(crate) fn enter(root: &Root, path: &Path, make: bool) -> Result<(), Error> {
     if !path.is_absolute() {
         return Err(Error::config(format!("process.cwd {:?} must be an absolute path", path.display())));
     }
-    let directory = root.make(path, Kind::Directory);
+    let directory = match make {
+        true => root.make(path, Kind::Directory),
+        false => root.open(path, libc::O_PATH),
+    };
     directory
         .and_then(fchdir)
         .at(Stage::Directory, || format!("cannot change to the working directory {}", path.display()))

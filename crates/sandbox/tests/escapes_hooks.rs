@@ -7,7 +7,7 @@
 //! | CVE-2021-30465, 2024-45310 with hooks | `a_mount_point_that_keeps_changing_…` | resolve.rs: no RESOLVE_IN_ROOT |
 //! | CVE-2026-41579 with hooks | `a_dev_that_is_a_link_…` | mounts/build.rs: `plain` is false |
 //! | CVE-2024-21626 for hooks | `hooks_inherit_nothing_…` | streams.rs: no close_range; gate.rs: no O_CLOEXEC |
-//! | runc issue 1962 | `without_pivot_root_…` | launch.rs: `show` in place of `cover`, or no `strip` |
+//! | runc issue 1962 | `without_pivot_root_…` | launch.rs: no `strip`, or chroot(2) where pivot_root(2) is allowed |
 
 mod common;
 
@@ -19,7 +19,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use common::{Sandbox, executable, outcome};
+use common::{Outcome, Sandbox, executable, outcome};
 use serde_json::{Value, json};
 
 fn hook(script: &str) -> Value {
@@ -126,8 +126,12 @@ fn hooks_inherit_nothing_of_the_runtime_or_its_caller_inside_the_container() {
     let seen = sandbox.path("seen");
     // ls itself has the directory that it reads.
     let list = |file: &str| json!({"path": "/bin/busybox", "args": ["sh", "-c", format!("ls /proc/self/fd > {file}")], "env": ["PATH=/bin"]});
-    let hooks =
-        json!({"createContainer": [list(seen.to_str().unwrap())], "startContainer": [list("/tmp/fds")]});
+    let outside = sandbox.path("outside");
+    let hooks = json!({
+        "createRuntime": [list(outside.to_str().unwrap())],
+        "createContainer": [list(seen.to_str().unwrap())],
+        "startContainer": [list("/tmp/fds")],
+    });
     let sandbox = with_hooks(sandbox, hooks).with(|document| document["gate"] = json!(gate));
     // What the runtime has open (the tree, the channel, the gate) is its own; what its caller forgot to close would lead
     // the image's programs out.
@@ -145,6 +149,8 @@ fn hooks_inherit_nothing_of_the_runtime_or_its_caller_inside_the_container() {
     fs::remove_file(sandbox.path("fate")).unwrap();
     let outcome = started("exec 3</ 4</tmp 9</etc");
     assert_eq!(outcome.out, "0\n1\n2\n3\nprogram\n0\n1\n2\n3\n", "{outcome:?}");
+    assert_eq!(fs::read_to_string(&seen).unwrap(), "0\n1\n2\n3\n", "createContainer");
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "0\n1\n2\n3\n", "createRuntime");
 }
 
 #[test]
@@ -158,17 +164,23 @@ fn without_pivot_root_nobody_climbs_out_and_the_hosts_mounts_are_gone() {
             }
         });
         fs::copy(executable(), sandbox.path("image/attack")).unwrap();
-        let sandbox = if hooks {
+        if hooks {
             with_hooks(sandbox, json!({"createContainer": [hook("true")]}))
         } else {
             sandbox.on_directory()
-        };
-        sandbox.output()
+        }
+    };
+    let seen = |outcome: Outcome| {
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        outcome.out.trim_end().to_owned()
     };
     for hooks in [false, true] {
         // Docker's capabilities: the classic way out of a chroot(2), by a directory that was kept.
-        assert_eq!(attack("climb", &[], hooks), "", "hooks: {hooks}");
+        assert_eq!(seen(attack("climb", &[], hooks).run_without_pivot()), "", "hooks: {hooks}");
+        // Who may unmount uncovers the bare root, an initramfs where this is needed; but nothing that was mounted on it.
+        let uncover = || attack("uncover", &["CAP_SYS_ADMIN"], hooks);
+        assert_eq!(seen(uncover().run_without_pivot()), "/usr", "hooks: {hooks}");
+        // And where it is not needed, nothing.
+        assert_eq!(seen(uncover().run()), "", "hooks: {hooks}");
     }
-    // Who may unmount uncovers the bare root, an initramfs where this is needed; but nothing that was mounted on it.
-    assert_eq!(attack("uncover", &["CAP_SYS_ADMIN"], false), "/usr");
 }

@@ -114,7 +114,7 @@ fn status(record: &Record, directory: &std::path::Path) -> Status {
 }
 
 fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
-    let Some(path) = &record.cgroups_path else { return Ok(None) };
+    let Some(path) = record.cgroups_path.as_ref().filter(|_| !record.is_draft) else { return Ok(None) };
     match record.driver.open(path) {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(kapsel_cgroups::Error::NotFound { .. } | kapsel_cgroups::Error::NotMounted) => Ok(None),

@@ -22,7 +22,7 @@ pub fn delete(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let record = match entry.read() {
         // Damaged, or never written: what else there was has been removed by name, or never was.
         Err(error) if force && error.code == "RECORD_DAMAGED" => None,
-        other => other?,
+        other => other?.or_else(|| entry.draft()),
     };
     let Some(record) = record else {
         // Its maker was killed before it wrote a record: there is nothing else yet.

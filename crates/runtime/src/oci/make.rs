@@ -1,6 +1,7 @@
 //! From a bundle to a container whose first process exists: what `create` and `run` have in common.
 //!
-//! Whoever is killed on the way leaves a directory whose record names the cgroup: `delete --force` finds everything.
+//! Whoever is killed on the way leaves a directory whose record names the cgroup: `delete --force` finds everything. Until
+//! the cgroup is there the record is a draft, and one of that name may be another's.
 
 use std::path::{Path, PathBuf};
 
@@ -72,6 +73,7 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
         cgroups_path: Some(cgroup::path(context.driver, &config, id)),
         has_process,
         config,
+        is_draft: true,
     };
     let mut making = Making { context, arguments, mode, preserve_fds, entry, record, launched: None };
     match making.all() {
@@ -133,7 +135,7 @@ struct Making<'a> {
 impl Making<'_> {
     fn all(&mut self) -> Result<Launched> {
         // First of all: whoever finds it later must know where the rest may be.
-        self.entry.write(&self.record)?;
+        self.entry.begin(&self.record)?;
         self.context.trace.mark("oci: bundle read, container recorded");
         let cgroup =
             cgroup::make(self.context, &self.record.config, self.cgroups_path()).inspect_err(|_| {
@@ -144,17 +146,25 @@ impl Making<'_> {
         if cgroup.is_none() {
             self.record.cgroups_path = None;
         }
-        let launched = self.launch(cgroup.as_ref())?;
+        if cgroup.as_ref().is_none_or(Cgroup::exists) {
+            self.entry.establish()?;
+            self.record.is_draft = false;
+        }
+        // Without a cgroup of its own so far only the record knows the process: it must not become the program before
+        // that is written.
+        let gated = self.mode.gate || cgroup.is_none() || self.record.is_draft;
+        let launched = self.launch(cgroup.as_ref(), gated)?;
         let identity = Identity::of(launched.pid);
         let launched = self.launched.insert(launched);
         self.record.process = Some(identity?);
         self.entry.write(&self.record)?;
+        self.record.is_draft = false;
         self.context.trace.mark("oci: process recorded");
         tell(self.arguments, launched)?;
         if !self.mode.gate {
-            match cgroup {
-                Some(_) => launched.wait_exec()?,
-                None => Gate::open(&self.entry.directory)?,
+            match gated {
+                false => launched.wait_exec()?,
+                true => Gate::open(&self.entry.directory)?,
             }
             self.context.trace.mark("oci: program executed");
             container::poststart(&self.record)?;
@@ -166,7 +176,7 @@ impl Making<'_> {
         self.record.cgroups_path.as_deref().unwrap_or_default()
     }
 
-    fn launch(&self, cgroup: Option<&Cgroup>) -> Result<Launched> {
+    fn launch(&self, cgroup: Option<&Cgroup>, gated: bool) -> Result<Launched> {
         let config: &Config = &self.record.config;
         let Some(process) = &config.process else {
             return Err(Error::new("CONFIG_INVALID", "config.json has no process"));
@@ -178,8 +188,6 @@ impl Making<'_> {
         let listener = profile
             .and_then(|profile| Listener::of(profile, container::state(&self.record, Status::Creating)));
         let entry = cgroup.map(Cgroup::entry).transpose()?;
-        // Without a cgroup only the record knows the process: it must not become the program before that is written.
-        let gated = self.mode.gate || cgroup.is_none();
         let gate = gated.then(|| Gate::make(&self.entry.directory)).transpose()?;
         let rootfs = Rootfs::Directory(PathBuf::clone(&self.record.rootfs));
         let who =

@@ -28,8 +28,11 @@ pub fn remove(context: &Context, container: Container) -> Result<()> {
         kill(process, libc::SIGKILL)?;
         wait(process, &container.record.id)?;
     }
-    if let Some(cgroup) = cgroup {
-        cgroup.remove()?;
+    match (cgroup, &container.record.cgroups_path) {
+        (Some(cgroup), _) => cgroup.remove()?,
+        // It was about to be made: only what is of no use to anybody may be ours.
+        (None, Some(path)) if container.record.is_draft => container.record.driver.discard(path)?,
+        (None, _) => {}
     }
     container.entry.remove()?;
     let state = state(&container.record, Status::Stopped);

@@ -65,6 +65,7 @@ pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         cgroups_path: Some(cgroup::path(context.driver, &config, id)),
         config,
         has_process: true,
+        is_draft: true,
     };
     let mut restoring = Restoring { context, arguments, entry, record, console: None };
     let result = restoring.all();
@@ -96,7 +97,7 @@ struct Restoring<'a> {
 impl Restoring<'_> {
     fn all(&mut self) -> Result<()> {
         // First of all: whoever finds it later must know where the rest may be.
-        self.entry.write(&self.record)?;
+        self.entry.begin(&self.record)?;
         let path = self.record.cgroups_path.as_deref().unwrap_or_default();
         let cgroup = cgroup::make(self.context, &self.record.config, path);
         if !matches!(cgroup, Ok(Some(_))) {
@@ -104,6 +105,8 @@ impl Restoring<'_> {
             self.record.cgroups_path = None;
         }
         let cgroup = cgroup?;
+        self.entry.establish()?;
+        self.record.is_draft = false;
         let (config, rootfs) = (self.record.config.clone(), Rootfs::Directory(self.record.rootfs.clone()));
         let (terms, directory) = (terms(self.arguments)?, self.entry.directory.clone());
         let text = |name: &str| -> Result<Option<String>> {

@@ -15,6 +15,8 @@ use super::identity::Identity;
 use crate::error::{Error, Result};
 
 const RECORD: &str = "state.json";
+/// A record that does not count yet.
+const DRAFT: &str = "state.json.new";
 const LONGEST_ID: usize = 1024;
 
 /// What must be known of a container once its maker is gone.
@@ -42,6 +44,9 @@ pub struct Record {
     pub streams: Vec<String>,
     /// The document as it was then: later changes of the bundle are none of the container's.
     pub config: Config,
+    /// Whether this is only what was about to be made: a cgroup of that name may be somebody else's.
+    #[serde(skip)]
+    pub is_draft: bool,
 }
 
 /// A root directory of the runtime's.
@@ -100,11 +105,11 @@ impl Store {
         Ok(Entry { directory, lock })
     }
 
-    /// The record as it is, whoever is at work on the container; none where it is not written yet.
+    /// The record or its draft as it is, whoever is at work on the container; none where it is not written yet.
     pub fn look(&self, id: &str) -> Result<Option<Record>> {
         let directory = self.directory(id)?;
         match fs::metadata(&directory) {
-            Ok(_) => read(&directory),
+            Ok(_) => Ok(read(&directory)?.or_else(|| draft(&directory))),
             Err(error) => Err(vanished(id, &error)),
         }
     }
@@ -144,22 +149,40 @@ impl Store {
 }
 
 impl Entry {
-    /// The record; none where its maker was killed before it wrote one.
+    /// The record; none where its maker was killed before there was one.
     pub fn read(&self) -> Result<Option<Record>> {
         read(&self.directory)
     }
 
-    /// Writes the record: wholly, or not at all.
-    pub fn write(&self, record: &Record) -> Result<()> {
-        let (path, new) = (self.directory.join(RECORD), self.directory.join("state.json.new"));
+    /// What the maker was about to make when it was killed; none where it had not come so far.
+    pub fn draft(&self) -> Option<Record> {
+        draft(&self.directory)
+    }
+
+    /// Writes down what is about to be made. It counts once it is [established](Entry::establish): whoever is killed
+    /// in between has not said that anything is the container's own.
+    pub fn begin(&self, record: &Record) -> Result<()> {
+        let new = self.directory.join(DRAFT);
         let write = || {
             let json = serde_json::to_vec(record)?;
             // For its owner, whatever the caller's creation mask: environments hold secrets.
             let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(&json)?;
-            fs::rename(&new, &path)
+            options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(&json)
         };
-        write().map_err(|error: io::Error| Error::io(format_args!("cannot write {}", path.display()), &error))
+        write().map_err(|error: io::Error| Error::io(format_args!("cannot write {}", new.display()), &error))
+    }
+
+    /// Makes the draft the record.
+    pub fn establish(&self) -> Result<()> {
+        let path = self.directory.join(RECORD);
+        fs::rename(self.directory.join(DRAFT), &path)
+            .map_err(|error| Error::io(format_args!("cannot write {}", path.display()), &error))
+    }
+
+    /// Writes the record: wholly, or not at all.
+    pub fn write(&self, record: &Record) -> Result<()> {
+        self.begin(record)?;
+        self.establish()
     }
 
     /// Removes all of it. What is mounted below it is not touched.
@@ -185,6 +208,12 @@ fn read(directory: &Path) -> Result<Option<Record>> {
             format!("{} is damaged ({error}); remove the container with delete --force", path.display());
         Error::new("RECORD_DAMAGED", message)
     })
+}
+
+/// Half a draft is none: nothing was begun before it was whole.
+fn draft(directory: &Path) -> Option<Record> {
+    let record = serde_json::from_slice(&fs::read(directory.join(DRAFT)).ok()?).ok()?;
+    Some(Record { is_draft: true, ..record })
 }
 
 /// Locks a directory, and sees to it that it is still there afterwards.

@@ -41,6 +41,30 @@ fn a_runner_killed_at_any_moment_leaves_what_can_be_deleted() {
 }
 
 #[test]
+fn a_creator_killed_at_any_moment_leaves_another_containers_cgroup_alone() {
+    // The other one has the name that ours asks for: it is no less the other's when nobody is left to say so.
+    let world = World::sleeper();
+    let mut other = world.other();
+    let directories = make_cgroups(&world.cgroup, other.id());
+    for verb in [&["create", "c"][..], &["run", "--detach", "c"]] {
+        at_every_moment(&world, verb, 3, |moment| {
+            world.ok(&["delete", "--force", "c"]);
+            assert!(other.try_wait().unwrap().is_none(), "{verb:?}: killed after {moment} system calls");
+            assert!(directories.iter().all(|directory| directory.exists()), "{verb:?}: {moment}");
+        });
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    // What is of no use to anybody goes with the half-made one.
+    assert!(!killed_after(&mut world.command(&["create", "c"]), 150));
+    world.ok(&["delete", "--force", "c"]);
+    for directory in directories {
+        let _ = std::fs::remove_dir(directory);
+    }
+    world.nothing_remains();
+}
+
+#[test]
 fn a_remover_killed_at_any_moment_leaves_what_can_be_deleted() {
     let world = World::sleeper();
     at_every_moment(&world, &["delete", "--force", "c"], 5, |_| {

@@ -121,7 +121,7 @@ fn no_working_directory_leads_out_through_a_descriptor() {
 #[test]
 fn a_false_proc_is_refused() {
     // CVE-2019-19921, CVE-2023-27561, CVE-2023-28642.
-    let world = World::sleeper();
+    let world = World::new("true");
     fs::remove_dir(world.inside("proc")).unwrap();
     symlink("/tmp", world.inside("proc")).unwrap();
     let complaint = world.fails(1, &["run", "c"]);

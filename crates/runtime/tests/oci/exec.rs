@@ -7,6 +7,16 @@ use serde_json::json;
 use crate::harness::*;
 
 #[test]
+fn a_working_directory_that_is_missing_is_an_error_and_is_not_made() {
+    let world = World::sleeper().started();
+    let complaint = world.fails(255, &["exec", "--cwd", "/missing/too", "c", "true"]);
+    assert!(complaint.contains("/missing/too: no such file or directory"), "{complaint}");
+    assert!(!world.inside("missing").exists());
+    assert_eq!(world.ok(&["exec", "--cwd", "/tmp", "c", "pwd"]), "/tmp\n");
+    world.ok(&["delete", "-f", "c"]);
+}
+
+#[test]
 fn it_gives_the_programs_own_exit_status_and_streams() {
     let world = World::sleeper().started();
     let said = world.call(&["exec", "c", "sh", "-c", "echo out; echo err >&2; exit 7"]);

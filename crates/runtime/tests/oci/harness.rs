@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -115,6 +115,12 @@ impl World {
         command.arg("--root").arg(self.path("root")).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// A process that has nothing to do with the container, but ends with the test.
+    pub fn other(&self) -> Child {
+        let (name, value) = self.mark.split_once('=').unwrap();
+        Command::new("sleep").arg("100000").env(name, value).spawn().unwrap()
     }
 
     /// Runs it to its end, with pipes that a container may go on using: they are not waited for.
@@ -289,12 +295,33 @@ pub fn executable() -> PathBuf {
     std::env::var_os("KAPSEL_RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_kapsel-runtime").into()).into()
 }
 
+/// Makes a cgroup in every hierarchy, with a process in it.
+pub fn make_cgroups(path: &str, pid: u32) -> Vec<PathBuf> {
+    let directories: Vec<_> =
+        hierarchies().iter().map(|point| PathBuf::from(format!("{point}{path}"))).collect();
+    for directory in &directories {
+        fs::create_dir(directory).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(all) = fs::read(directory.join("..").join(file)) {
+                fs::write(directory.join(file), all).unwrap();
+            }
+        }
+        fs::write(directory.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+    directories
+}
+
+/// Where the cgroup hierarchies are mounted.
+fn hierarchies() -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let cgroups = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    cgroups.filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect()
+}
+
 /// Directories of a cgroup in every hierarchy.
 pub fn cgroups(path: &str) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let points =
-        mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
-    points.map(|point| PathBuf::from(format!("{point}{path}"))).filter(|path| path.exists()).collect()
+    let paths = hierarchies().into_iter().map(|point| PathBuf::from(format!("{point}{path}")));
+    paths.filter(|path| path.exists()).collect()
 }
 
 /// Tries until there is something.

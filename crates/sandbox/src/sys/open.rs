@@ -33,6 +33,15 @@ pub(crate) fn openat2(
     }
 }
 
+/// Lets every descriptor from `first` on end with the next execve(2).
+pub(crate) fn close_on_exec_from(first: RawFd) -> nix::Result<()> {
+    // SAFETY: integers only; no descriptor is closed here.
+    check(unsafe {
+        libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    })?;
+    Ok(())
+}
+
 /// Closes every descriptor from `first` to `last`.
 pub(crate) fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
     if first > last {

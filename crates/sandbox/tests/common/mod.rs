@@ -5,7 +5,10 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::OnceLock,
@@ -143,6 +146,18 @@ impl Sandbox {
 
     pub fn run(&self) -> Outcome {
         outcome(self.command().output().unwrap())
+    }
+
+    /// Runs it where nobody may call pivot_root(2), as with an initramfs as the host's root.
+    pub fn run_without_pivot(&self) -> Outcome {
+        let profile = json!({"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EINVAL}]});
+        let profile = serde_json::from_value(profile).unwrap();
+        let filter = kapsel_seccomp::compile(&profile, kapsel_seccomp::Architecture::NATIVE).unwrap();
+        let mut command = self.command();
+        // SAFETY: loading a filter is one system call, and allocates nothing.
+        unsafe { command.pre_exec(move || filter.load().map(drop).map_err(std::io::Error::other)) };
+        outcome(command.output().unwrap())
     }
 
     /// Runs it, expects success, gives its output without the last line break.
