@@ -24,11 +24,11 @@ const built = await build();
 const patterns = process.argv.slice(2);
 const wanted = ({ name }: Program) => patterns.length === 0 || patterns.some((pattern) => name.includes(pattern));
 const boots = [
-  { layout: 'unified', programs: [suite('oci'), ...built.programs, suite('race')].filter(wanted), deadline: 900 },
+  { layout: 'unified', programs: [suite('oci'), ...built.programs, suite('race')].filter(wanted), deadline: 1500 },
   {
     layout: 'legacy',
     programs: built.programs.filter(({ name }) => name === 'cgroups kernel').filter(wanted),
-    deadline: 300,
+    deadline: 600,
   },
 ] as const;
 const working = await mkdtemp(join(tmpdir(), 'kapsel-test-vm-'));

@@ -10,7 +10,7 @@ import { remains } from './remains.ts';
 const plan = JSON.parse(readFileSync(process.argv[2] as string, 'utf8')) as Plan;
 
 /** Seconds for one program. */
-const deadline = 240;
+const deadline = 400;
 
 /** The sums of a cargo test program's or a uvu suite's last lines. */
 function count(output: string): Pick<Result, 'passed' | 'failed' | 'skipped'> {
