@@ -2,5 +2,7 @@
 //! nothing, prints nothing.
 
 pub mod error;
+pub mod names;
 pub mod namespace;
 pub mod netlink;
+mod poll;

@@ -1,0 +1,135 @@
+//! Which names a container may ask for, and what becomes of the addresses that answer it: they are pinned in the packet
+//! filter before the container learns of them.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use super::message::Name;
+use crate::error::Result;
+
+/// Lets a container reach an address for a while; it must be possible before it returns.
+pub type Pin = Box<dyn FnMut(IpAddr, Duration) -> Result<()> + Send>;
+
+/// The longest time that an answer is good for.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long one of our own containers may be reached since its name was asked for: its address may be another's later.
+const OWN: Duration = Duration::from_secs(10 * 60);
+/// How much longer than its answer an address is good: whoever asked has not connected yet.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The names of `--egress allow=NAME`.
+pub struct Filter {
+    exact: Vec<Name>,
+    below: Vec<Name>,
+    pin: Pin,
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter")
+            .field("exact", &self.exact)
+            .field("below", &self.below)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Filter {
+    /// These names; `*.example.com` is every name below `example.com`. `None`: one of them is no name.
+    pub fn new(names: &[String], pin: Pin) -> Option<Self> {
+        let mut filter = Self { exact: Vec::new(), below: Vec::new(), pin };
+        for name in names {
+            match name.strip_prefix("*.") {
+                Some(domain) => filter.below.push(Name::parse(domain)?),
+                None => filter.exact.push(Name::parse(name)?),
+            }
+        }
+        Some(filter)
+    }
+
+    /// Whether a name is one of them.
+    pub(super) fn allows(&self, name: &Name) -> bool {
+        self.exact.contains(name) || self.below.iter().any(|domain| name.is_below(domain))
+    }
+
+    /// Pins what somebody else answered. Whoever owns a name says what it stands for: never the host's own doors.
+    pub(super) fn pin_foreign(&mut self, addresses: impl Iterator<Item = (IpAddr, u32)>) -> Result<()> {
+        for (address, seconds) in addresses.filter(|(address, _)| is_somewhere_else(*address)) {
+            let good = Duration::from_secs(seconds.into()).saturating_add(GRACE);
+            (self.pin)(address, good.min(LONGEST))?;
+        }
+        Ok(())
+    }
+
+    /// Pins containers.
+    pub(super) fn pin_own(&mut self, addresses: &[IpAddr]) -> Result<()> {
+        addresses.iter().try_for_each(|address| (self.pin)(*address, OWN))
+    }
+}
+
+/// Whether an address is neither the host's loopback nor on its own links, where the metadata services of clouds are.
+fn is_somewhere_else(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let nowhere = address.octets()[0] == 0 || address.is_broadcast() || address.is_multicast();
+            !nowhere && !address.is_loopback() && !address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            // The metadata service of Amazon's and others' IPv6-only machines.
+            let metadata = address.segments()[..] == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254];
+            let nowhere = address.is_unspecified() || address.is_multicast() || metadata;
+            !nowhere && !address.is_loopback() && !address.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn names_are_allowed_as_they_are_written() {
+        let filter =
+            Filter::new(&["Example.com".into(), "*.cdn.net".into()], Box::new(|_, _| Ok(()))).unwrap();
+        for (name, allowed) in [
+            ("example.com", true),
+            ("EXAMPLE.com", true),
+            ("www.example.com", false),
+            ("a.cdn.net", true),
+            ("a.b.cdn.net", true),
+            ("cdn.net", false),
+            ("acdn.net", false),
+        ] {
+            assert_eq!(filter.allows(&Name::parse(name).unwrap()), allowed, "{name}");
+        }
+        assert!(Filter::new(&["a..b".into()], Box::new(|_, _| Ok(()))).is_none());
+    }
+
+    #[test]
+    fn a_name_never_opens_the_hosts_own_doors() {
+        let pinned = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&pinned);
+        let pin = Box::new(move |address: IpAddr, good: Duration| {
+            seen.lock().unwrap().push((address.to_string(), good.as_secs()));
+            Ok(())
+        });
+        let mut filter = Filter::new(&[], pin).unwrap();
+        let doors = [
+            "127.0.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+            "192.0.2.1",
+            "2001:db8::1",
+        ];
+        let answers = doors.iter().map(|door| (door.parse().unwrap(), u32::MAX));
+        filter.pin_foreign(answers).unwrap();
+        assert_eq!(*pinned.lock().unwrap(), [("192.0.2.1".into(), 86400), ("2001:db8::1".into(), 86400)]);
+    }
+}
