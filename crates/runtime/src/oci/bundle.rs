@@ -92,7 +92,7 @@ pub fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T> {
         Ok(document) => return Ok(document),
         Err(error) => error,
     };
-    // Go's programs write an absent list or object as null.
+    // Go's programs write what is absent as null.
     let document = serde_json::from_slice(json).and_then(|mut value| {
         drop_nulls(&mut value);
         // Text again, not `from_value`: that would be a second reader of everything, a hundred kilobytes of program.
@@ -102,10 +102,15 @@ pub fn parse<T: DeserializeOwned>(name: &str, json: &[u8]) -> Result<T> {
     document.map_err(|_: serde_json::Error| invalid(format!("{name} cannot be read: {error}")))
 }
 
+/// Without a number an id would be root's (crun CVE-2026-30892).
+fn is_id(name: &str) -> bool {
+    matches!(name, "uid" | "gid")
+}
+
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|_, field| !field.is_null());
+            fields.retain(|name, field| !field.is_null() || is_id(name));
             fields.values_mut().for_each(drop_nulls);
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),

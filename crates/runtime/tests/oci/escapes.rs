@@ -204,7 +204,7 @@ fn another_user_of_the_machine_reaches_no_state_and_no_gate() {
 #[test]
 fn ids_that_are_none_are_refused() {
     // crun CVE-2026-30892.
-    let strange = [json!(-1), json!("0"), json!("root"), json!(1.5), json!(4_294_967_296_u64)];
+    let strange = [json!(null), json!(-1), json!("0"), json!("root"), json!(1.5), json!(4_294_967_296_u64)];
     for field in ["uid", "gid"] {
         for id in &strange {
             let world = World::new("id -u > /tmp/ran").set(&format!("/process/user/{field}"), id.clone());

@@ -15,3 +15,4 @@ mod rootless;
 mod stdio;
 mod terminal;
 mod tracer;
+mod types;
