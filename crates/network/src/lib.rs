@@ -1,8 +1,13 @@
 //! The kernel's side of containers' networks: links, addresses, the packet filter. It takes complete descriptions, decides
 //! nothing, prints nothing.
 
+pub mod attach;
+pub mod bridge;
+pub mod description;
 pub mod error;
-pub mod names;
+mod link;
 pub mod namespace;
 pub mod netlink;
-mod poll;
+mod shaper;
+pub mod statistics;
+mod sysctl;

@@ -52,6 +52,12 @@ impl Attributes {
         self.bytes(kind | NESTED, &inner.0)
     }
 
+    /// Adds attributes in an attribute, behind a structure of its own.
+    #[must_use]
+    pub fn nest_with(self, kind: u16, structure: &[u8], inner: &Self) -> Self {
+        self.bytes(kind | NESTED, &[structure, &inner.0].concat())
+    }
+
     /// Adds what another has.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
