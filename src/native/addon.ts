@@ -62,6 +62,7 @@ export interface NativeDatabase {
   endpointsOfNetwork(networkId: string): Outcome<string>;
   removeEndpoint(networkId: string, containerId: string): Outcome<void>;
   lease(containerId: string, json: string): Outcome<string>;
+  ports(containerId: string): Outcome<string>;
   releasePorts(containerId: string, json: string): Outcome<void>;
   appendEvent(json: string): Outcome<void>;
   events(json: string): Outcome<string>;

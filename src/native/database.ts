@@ -20,7 +20,7 @@ import type {
   NewImage,
   NewNetwork,
   NewVolume,
-  PortWanted,
+  PortRow,
   Reconciled,
   VolumeRow,
 } from './rows.ts';
@@ -226,12 +226,17 @@ export class Database {
    * Addresses (their numbers, in the order asked for) and ports that are the container's until its life ends; all or
    * none. Throws ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE.
    */
-  lease(containerId: string, addresses: readonly AddressWanted[], ports: readonly PortWanted[]): number[] {
+  lease(containerId: string, addresses: readonly AddressWanted[], ports: readonly PortRow[]): number[] {
     return JSON.parse(unwrap(this.#native.lease(containerId, JSON.stringify({ addresses, ports })))) as number[];
   }
 
+  /** The ports that lead to a container, by its own. */
+  ports(containerId: string): PortRow[] {
+    return JSON.parse(unwrap(this.#native.ports(containerId))) as PortRow[];
+  }
+
   /** Gives back some ports of a life that goes on. */
-  releasePorts(containerId: string, ports: readonly PortWanted[]): void {
+  releasePorts(containerId: string, ports: readonly PortRow[]): void {
     unwrap(this.#native.releasePorts(containerId, JSON.stringify(ports)));
   }
 

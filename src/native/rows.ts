@@ -154,11 +154,14 @@ export interface AddressWanted {
   exactly?: number | undefined;
 }
 
-export interface PortWanted {
+/** A port of the host that leads to a container. */
+export interface PortRow {
   protocol: 'tcp' | 'udp' | 'sctp';
   /** Of the host; every one of a family: `0.0.0.0`, `::`. */
   address: string;
   port: number;
+  /** The container's. */
+  containerPort: number;
 }
 
 export type EventKind = 'container' | 'image' | 'network' | 'volume';

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use kapsel_state::{AddressWanted, Database as State, EventFilter, LayerSource, PortWanted, Status};
+use kapsel_state::{AddressWanted, Database as State, EventFilter, LayerSource, Port, Status};
 use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ struct ContainerFilter {
 #[derive(Deserialize)]
 struct Wanted {
     addresses: Vec<AddressWanted>,
-    ports: Vec<PortWanted>,
+    ports: Vec<Port>,
 }
 
 /// `kapsel_state::now`: JavaScript's Date has milliseconds, and costs more.
@@ -294,11 +294,17 @@ impl Database {
         })
     }
 
+    /// `kapsel_state::Database::ports`.
+    #[napi]
+    pub fn ports(&self, container_id: String) -> Outcome<String> {
+        self.query(|state| state.ports(&container_id))
+    }
+
     /// `kapsel_state::Database::release_ports`.
     #[napi]
     pub fn release_ports(&self, container_id: String, json: String) -> Outcome<()> {
         self.with(|state| {
-            let ports: Vec<PortWanted> = serde_json::from_str(&json)?;
+            let ports: Vec<Port> = serde_json::from_str(&json)?;
             Ok(state.release_ports(&container_id, &ports)?)
         })
     }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::rows::{AddressWanted, PortWanted};
+use crate::rows::{AddressWanted, Port};
 
 impl Database {
     /// Gives a container all the addresses and ports it wants, or none: `ADDRESS_IN_USE`, `NETWORK_FULL`,
@@ -14,7 +14,7 @@ impl Database {
         &mut self,
         container_id: &str,
         addresses: &[AddressWanted],
-        ports: &[PortWanted],
+        ports: &[Port],
     ) -> Result<Vec<i64>> {
         self.write(|transaction| {
             for port in ports {
@@ -24,10 +24,29 @@ impl Database {
         })
     }
 
+    /// The ports that lead to a container, by its own.
+    pub fn ports(&self, container_id: &str) -> Result<Vec<Port>> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT protocol, address, port, container_port FROM ports WHERE container_id = ?1
+                 ORDER BY container_port, protocol, address, port",
+            )?;
+            let rows = statement.query_map([container_id], |row| {
+                Ok(Port {
+                    protocol: row.get(0)?,
+                    address: row.get(1)?,
+                    port: row.get(2)?,
+                    container_port: row.get(3)?,
+                })
+            })?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     /// Gives back some ports.
-    pub fn release_ports(&mut self, container_id: &str, ports: &[PortWanted]) -> Result<()> {
+    pub fn release_ports(&mut self, container_id: &str, ports: &[Port]) -> Result<()> {
         self.write(|transaction| {
-            for PortWanted { protocol, address, port } in ports {
+            for Port { protocol, address, port, .. } in ports {
                 transaction
                     .prepare_cached(
                         "DELETE FROM ports WHERE container_id = ?1 AND protocol = ?2 AND address = ?3 AND port = ?4",
@@ -104,8 +123,8 @@ fn record(
 }
 
 /// A port of every address collides with that of any one, of the same family.
-fn take_port(transaction: &Transaction<'_>, container_id: &str, wanted: &PortWanted) -> Result<()> {
-    let PortWanted { protocol, address, port } = wanted;
+fn take_port(transaction: &Transaction<'_>, container_id: &str, wanted: &Port) -> Result<()> {
+    let Port { protocol, address, port, container_port } = wanted;
     let every = if address.contains(':') { "::" } else { "0.0.0.0" };
     let holder: Option<String> = transaction
         .prepare_cached(

@@ -295,15 +295,18 @@ pub struct AddressWanted {
     pub exactly: Option<i64>,
 }
 
-/// A port of the host that a container wants.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct PortWanted {
+/// A port of the host that leads to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
     /// `tcp`, `udp`, `sctp`.
     pub protocol: String,
     /// Of the host; every one of a family: `0.0.0.0`, `::`.
     pub address: String,
     /// 1 to 65535.
     pub port: u16,
+    /// The container's.
+    pub container_port: u16,
 }
 
 /// An event before it has a number and a time.

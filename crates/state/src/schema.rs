@@ -124,10 +124,11 @@ CREATE TABLE lease_cursors (
 
 -- Published ports, for the time of a life. Every address: 0.0.0.0 or ::.
 CREATE TABLE ports (
-  protocol     TEXT NOT NULL,
-  address      TEXT NOT NULL,
-  port         INTEGER NOT NULL,
-  container_id TEXT NOT NULL,
+  protocol       TEXT NOT NULL,
+  address        TEXT NOT NULL,
+  port           INTEGER NOT NULL,
+  container_id   TEXT NOT NULL,
+  container_port INTEGER NOT NULL,
   PRIMARY KEY (protocol, address, port)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ports_container ON ports (container_id);

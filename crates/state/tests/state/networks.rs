@@ -1,6 +1,6 @@
 //! Networks, who is on them, and what only one container can have.
 
-use kapsel_state::{AddressWanted, Attributes, Database, Exit, NewEndpoint, NewNetwork, PortWanted, Status};
+use kapsel_state::{AddressWanted, Attributes, Database, Exit, NewEndpoint, NewNetwork, Port, Status};
 
 use crate::common::{id, insert_image, json, new_container, open};
 
@@ -21,8 +21,8 @@ fn wanted(network_id: &str, exactly: Option<i64>) -> AddressWanted {
     AddressWanted { network_id: network_id.into(), subnet: 0, first: 1, last: 6, reserved: vec![1], exactly }
 }
 
-fn port(protocol: &str, address: &str, port: u16) -> PortWanted {
-    PortWanted { protocol: protocol.into(), address: address.into(), port }
+fn port(protocol: &str, address: &str, port: u16) -> Port {
+    Port { protocol: protocol.into(), address: address.into(), port, container_port: 80 }
 }
 
 /// A database with a network and two containers on it.
@@ -121,6 +121,7 @@ fn a_port_collides_with_its_like_of_every_address() {
         assert_eq!(error.code, "PORT_IN_USE", "{taken:?}");
         assert!(error.message.ends_with("is already published by container one"), "{}", error.message);
     }
+    assert_eq!(database.ports(&one).unwrap(), [port("tcp", "0.0.0.0", 80), port("tcp", "127.0.0.1", 81)]);
     let free = [port("udp", "0.0.0.0", 80), port("tcp", "::", 80), port("tcp", "10.0.0.1", 81)];
     database.lease(&two, &[], &free).unwrap();
     assert_eq!(database.lease(&two, &[], &[port("tcp", "::1", 80)]).unwrap_err().code, "PORT_IN_USE");
