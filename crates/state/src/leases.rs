@@ -140,8 +140,11 @@ fn take_port(transaction: &Transaction<'_>, container_id: &str, wanted: &Port) -
         return Err(Error::new("PORT_IN_USE", text).hint("choose another port, or stop that container"));
     }
     transaction
-        .prepare_cached("INSERT INTO ports (protocol, address, port, container_id) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((protocol, address, port, container_id))?;
+        .prepare_cached(
+            "INSERT INTO ports (protocol, address, port, container_id, container_port)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute((protocol, address, port, container_id, container_port))?;
     Ok(())
 }
 
