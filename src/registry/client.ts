@@ -1,8 +1,9 @@
 // The way into the registry rooms: one client an engine, with its connections, credentials and exceptions.
 
 import { RegistryError } from '../engine/errors.ts';
+import { certsDirectories, hostsOf } from './certs-d.ts';
 import { type Credentials, findCredentials } from './credentials.ts';
-import { directly, type Host } from './host.ts';
+import type { Host } from './host.ts';
 import { pages } from './pages.ts';
 import { familiarName, type Reference } from './reference.ts';
 import { Repository } from './repository.ts';
@@ -13,8 +14,10 @@ import { type Patience, Transport } from './transport.ts';
 export interface RegistryOptions {
   /** `host[:port]` of registries that may speak plain http or show an unknown certificate; KAPSEL_INSECURE_REGISTRIES names more. */
   insecure?: readonly string[] | undefined;
-  /** Where HOME, DOCKER_CONFIG, REGISTRY_AUTH_FILE and XDG_RUNTIME_DIR are looked up. */
+  /** Where HOME, DOCKER_CONFIG, REGISTRY_AUTH_FILE, XDG_RUNTIME_DIR and XDG_CONFIG_HOME are looked up. */
   env?: NodeJS.ProcessEnv | undefined;
+  /** Where HOST/hosts.toml and certificates are looked for, instead of the machine's places. */
+  certsDirectories?: readonly string[] | undefined;
   patience?: Partial<Patience> | undefined;
   retries?: Partial<RetryPolicy> | undefined;
 }
@@ -82,7 +85,8 @@ export class RegistryClient {
   async #hosts(registry: string, { tlsVerify }: Access): Promise<Host[]> {
     const { insecure = [], env = process.env } = this.#options;
     const named = [...insecure, ...(env.KAPSEL_INSECURE_REGISTRIES ?? '').split(',').map((name) => name.trim())];
-    return [directly(registry, tlsVerify === false || named.includes(registry))];
+    const { certsDirectories: directories = certsDirectories(env) } = this.#options;
+    return await hostsOf(registry, directories, tlsVerify === false || named.includes(registry));
   }
 
   #stored(host: Host, repository: string, { authFile }: Access): () => Promise<Credentials | undefined> {

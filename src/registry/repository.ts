@@ -2,7 +2,7 @@
 // Every blob that leaves here has the size that was promised; digests of manifests are checked, those of blobs by their readers.
 // What is read may come from a mirror: the hosts are asked in order, and one that fails is passed over.
 
-import { AbortedError, ImageError } from '../engine/errors.ts';
+import { AbortedError, ImageError, RegistryError } from '../engine/errors.ts';
 import type { Capability } from './host.ts';
 import { type Document, manifestLimit, parseManifest, sha256, verify } from './manifest.ts';
 import { acceptedManifests, type Descriptor } from './oci.ts';
@@ -79,7 +79,7 @@ export class Repository {
 
   /** Every tag, in the registry's order. */
   async *tags(signal?: AbortSignal): AsyncGenerator<string, void, undefined> {
-    const session = (await this.#hosts('resolve')).at(-1)!;
+    const session = last(await this.#hosts('resolve'));
     yield* pages(session, this.#path('tags/list'), 'tags', { deed: 'pull', missing: this.#name, signal });
   }
 
@@ -139,14 +139,17 @@ export class Repository {
     return `${this.#reference.repository}/${rest}`;
   }
 
-  async #hosts(capability: Capability): Promise<Session[]> {
+  async #hosts(capability: Capability): Promise<[Session, ...Session[]]> {
     this.#opened ??= this.#sessions();
-    return (await this.#opened).filter(({ host }) => host.capabilities.has(capability));
+    const [first, ...others] = (await this.#opened).filter(({ host }) => host.capabilities.has(capability));
+    if (first) return [first, ...others];
+    const message = `no host for ${this.#name} can ${capability}: see the capabilities in its hosts.toml`;
+    throw new RegistryError('REGISTRY_CONFIG_INVALID', message);
   }
 
   /** Where what is written goes. */
   async #home(): Promise<Session> {
-    const session = (await this.#hosts('push')).at(-1)!;
+    const [session] = await this.#hosts('push');
     session.need(`repository:${this.#reference.repository}:pull,push`);
     return session;
   }
@@ -165,7 +168,7 @@ export class Repository {
         if (signal?.aborted) throw new AbortedError();
       }
     }
-    return await work(sessions.at(-1)!, undefined);
+    return await work(last(sessions), undefined);
   }
 
   #manifest(
@@ -231,6 +234,10 @@ export class Repository {
       await session.pause(attempt + 1, undefined, signal);
     }
   }
+}
+
+function last(sessions: [Session, ...Session[]]): Session {
+  return sessions.at(-1) ?? sessions[0];
 }
 
 /** Checks that an answer is the blob from byte `at` on; returns how many bytes come before that. */

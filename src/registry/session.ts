@@ -137,6 +137,9 @@ export class Session {
     const { root, tls } = this.#endpoint;
     const home = new URL(root);
     const url = typeof target === 'string' ? new URL(`${root}/${target}`) : target;
+    if (typeof target === 'string' && this.host.namespace !== undefined) {
+      url.searchParams.set('ns', this.host.namespace);
+    }
     const isHome = url.origin === home.origin;
     for (let round = 0; ; round++) {
       const authorization = this.#authorizer.header;

@@ -32,21 +32,39 @@ export interface Answer {
   body: http.IncomingMessage;
 }
 
+/** OpenSSL's words for a certificate of an authority that is not known. */
+const unknownIssuers = new Set([
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+]);
 const patient: Patience = { answer: 30_000, idle: 30_000 };
 
 export class Transport {
   readonly #patience: Patience;
-  readonly #agents = new Map<Tls, Map<string, http.Agent>>();
+  readonly #agents = new Map<string, http.Agent>();
+  /** The authorities of the machine besides Node's own; read when a certificate is of none of those. */
+  #machine: Tls | undefined;
 
   constructor(patience: Partial<Patience> = {}) {
     this.#patience = { ...patient, ...patience };
   }
 
   /** Rejects with the socket's own error, or one that says what was waited for. The body must be read or destroyed. */
-  request(
-    url: URL,
-    { method = 'GET', headers = {}, body, signal, tls: identity = checked }: Request = {},
-  ): Promise<Answer> {
+  async request(url: URL, request: Request = {}): Promise<Answer> {
+    const { tls: identity = checked, body } = request;
+    if (identity !== checked) return await this.#exchange(url, request, identity);
+    try {
+      return await this.#exchange(url, request, this.#machine ?? checked);
+    } catch (error) {
+      const isStream = typeof body === 'object' && !(body instanceof Uint8Array);
+      if (this.#machine || isStream || !unknownIssuers.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+      this.#machine = { verify: true, ca: [...certificates('system')] };
+      return await this.#exchange(url, request, this.#machine);
+    }
+  }
+
+  #exchange(url: URL, { method = 'GET', headers = {}, body, signal }: Request, identity: Tls): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
       const request = (secure ? https : http).request(url, {
@@ -157,16 +175,15 @@ export class Transport {
 
   /** Lets the process end, and whoever hangs on a connection fail. */
   close(): void {
-    for (const agents of this.#agents.values()) for (const agent of agents.values()) agent.destroy();
+    for (const agent of this.#agents.values()) agent.destroy();
     this.#agents.clear();
   }
 
   #agent(url: URL, identity: Tls): http.Agent {
     const proxied = !isLoopback(url.host);
-    const key = `${url.protocol} ${proxied}`;
-    const agents = this.#agents.get(identity) ?? new Map<string, http.Agent>();
-    this.#agents.set(identity, agents);
-    let agent = agents.get(key);
+    const { verify, ca, cert } = identity;
+    const key = [url.protocol, proxied, verify, ...(ca ?? []), cert].join(' ');
+    let agent = this.#agents.get(key);
     if (!agent) {
       // Node 24.5 and later honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY; earlier ones ignore this.
       const options = { keepAlive: true, ...(proxied && { proxyEnv: process.env }) };
@@ -174,7 +191,7 @@ export class Transport {
         url.protocol === 'https:'
           ? new https.Agent({ ...options, ...secureOptions(identity) })
           : new http.Agent(options);
-      agents.set(key, agent);
+      this.#agents.set(key, agent);
     }
     return agent;
   }
@@ -184,14 +201,15 @@ export class Transport {
 function secureOptions({ verify, ca, cert, key }: Tls): https.AgentOptions {
   return {
     rejectUnauthorized: verify,
-    ...(ca && { ca: [...known(), ...ca] }),
+    ...(ca && { ca: [...certificates('default'), ...ca] }),
     ...(cert && { cert, key }),
   };
 }
 
 /** Node before 22.15 has only its own list. */
-function known(): readonly string[] {
-  return (tls as Partial<typeof tls>).getCACertificates?.('default') ?? tls.rootCertificates;
+function certificates(which: 'default' | 'system'): readonly string[] {
+  const { getCACertificates, rootCertificates } = tls as Partial<typeof tls>;
+  return getCACertificates?.(which) ?? rootCertificates ?? [];
 }
 
 function timeOut(message: string): Error {
