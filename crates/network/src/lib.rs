@@ -8,6 +8,7 @@ pub mod error;
 mod link;
 pub mod namespace;
 pub mod netlink;
+pub mod relay;
 mod shaper;
 pub mod statistics;
 mod sysctl;

@@ -10,6 +10,8 @@ use std::{
 pub(crate) const READ: u32 = libc::EPOLLIN as u32;
 /// Writable, or an error.
 pub(crate) const WRITE: u32 = libc::EPOLLOUT as u32;
+/// Told once of each change, and not for as long as it lasts.
+pub(crate) const EDGE: u32 = libc::EPOLLET as u32;
 /// The key of the clock.
 pub(crate) const CLOCK: u64 = u64::MAX;
 

@@ -14,5 +14,6 @@ mod records;
 mod server;
 
 pub use filter::{Filter, Pin};
+pub(crate) use forward::connect;
 pub use message::Name;
 pub use server::{Server, Settings, Sockets};
