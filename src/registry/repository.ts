@@ -3,6 +3,7 @@
 // What is read may come from a mirror: the hosts are asked in order, and one that fails is passed over.
 
 import { AbortedError, ImageError, RegistryError } from '../engine/errors.ts';
+import { isForeign, openForeign } from './foreign.ts';
 import type { Capability } from './host.ts';
 import { type Document, manifestLimit, parseManifest, sha256, verify } from './manifest.ts';
 import { acceptedManifests, type Descriptor } from './oci.ts';
@@ -210,7 +211,12 @@ export class Repository {
     let milestone = at + steadyProgress;
     for (let attempt = 1; ; attempt++) {
       const headers: Record<string, string> = at > 0 ? { Range: `bytes=${at}-` } : {};
-      const answer = await session.request(this.#path(`blobs/${digest}`), { headers, attempts, signal });
+      const target = this.#path(`blobs/${digest}`);
+      let answer = await session.request(target, { headers, attempts, signal });
+      if (answer.status === 404 && isForeign(descriptor)) {
+        answer.body.destroy();
+        answer = await openForeign(transport, failures, descriptor, headers, signal);
+      }
       let skip = await startOf(session, answer, descriptor, at);
       try {
         for await (const piece of transport.pieces(answer)) {

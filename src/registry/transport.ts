@@ -3,6 +3,7 @@
 
 import * as http from 'node:http';
 import * as https from 'node:https';
+import type { LookupFunction } from 'node:net';
 import * as tls from 'node:tls';
 import { checked, isLoopback, type Tls } from './endpoint.ts';
 import { RegistryError } from '../engine/errors.ts';
@@ -23,6 +24,8 @@ export interface Request {
   body?: string | Uint8Array | AsyncIterable<Uint8Array> | undefined;
   signal?: AbortSignal | undefined;
   tls?: Tls;
+  /** Instead of the machine's; no proxy is asked then. */
+  lookup?: LookupFunction | undefined;
 }
 
 export interface Answer {
@@ -64,12 +67,13 @@ export class Transport {
     }
   }
 
-  #exchange(url: URL, { method = 'GET', headers = {}, body, signal }: Request, identity: Tls): Promise<Answer> {
+  #exchange(url: URL, { method = 'GET', headers = {}, body, signal, lookup }: Request, identity: Tls): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
       const request = (secure ? https : http).request(url, {
         method,
-        agent: this.#agent(url, identity),
+        agent: this.#agent(url, identity, lookup === undefined),
+        ...(lookup && { lookup }),
         headers: { 'User-Agent': 'kapsel', ...headers },
         signal,
       });
@@ -179,10 +183,10 @@ export class Transport {
     this.#agents.clear();
   }
 
-  #agent(url: URL, identity: Tls): http.Agent {
-    const proxied = !isLoopback(url.host);
+  #agent(url: URL, identity: Tls, shared: boolean): http.Agent {
+    const proxied = shared && !isLoopback(url.host);
     const { verify, ca, cert } = identity;
-    const key = [url.protocol, proxied, verify, ...(ca ?? []), cert].join(' ');
+    const key = [url.protocol, shared, proxied, verify, ...(ca ?? []), cert].join(' ');
     let agent = this.#agents.get(key);
     if (!agent) {
       // Node 24.5 and later honour HTTP_PROXY, HTTPS_PROXY and NO_PROXY; earlier ones ignore this.

@@ -24,10 +24,15 @@ export async function authority(directory: string, name = 'ca'): Promise<Certifi
 }
 
 /** A certificate for 127.0.0.1 and localhost, for a server or for a client. */
-export async function certify(directory: string, name: string, ca: Certificate): Promise<Certificate> {
+export async function certify(
+  directory: string,
+  name: string,
+  ca: Certificate,
+  address = '127.0.0.1',
+): Promise<Certificate> {
   const made = { certificate: join(directory, `${name}.crt`), key: join(directory, `${name}.key`) };
   const [request, extensions] = [join(directory, `${name}.csr`), join(directory, `${name}.ext`)];
-  await writeFile(extensions, 'subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n');
+  await writeFile(extensions, `subjectAltName=IP:${address},DNS:localhost\nbasicConstraints=CA:FALSE\n`);
   await execute('openssl', [
     'req',
     '-new',
