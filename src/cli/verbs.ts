@@ -2,10 +2,15 @@
 // forty kilobytes. Docker's long forms (`container ls`, `image rm`) are the same verbs.
 import { attach } from '../commands/attach.ts';
 import { checkpoint } from '../commands/checkpoint.ts';
+import { commit } from '../commands/commit.ts';
+import { copy } from '../commands/copy.ts';
 import { create } from '../commands/create.ts';
 import { demo } from '../commands/demo.ts';
+import { diff } from '../commands/diff.ts';
 import { exec } from '../commands/exec.ts';
+import { exportCommand } from '../commands/export.ts';
 import { history } from '../commands/history.ts';
+import { imageDiff, imageTree } from '../commands/image.ts';
 import { images } from '../commands/images.ts';
 import { importCommand } from '../commands/import.ts';
 import { info } from '../commands/info.ts';
@@ -15,18 +20,30 @@ import { load } from '../commands/load.ts';
 import { login } from '../commands/login.ts';
 import { logout } from '../commands/logout.ts';
 import { logs } from '../commands/logs.ts';
+import {
+  manifestAdd,
+  manifestAnnotate,
+  manifestCreate,
+  manifestInspect,
+  manifestPush,
+  manifestRemove,
+} from '../commands/manifest.ts';
 import { pause } from '../commands/pause.ts';
 import { pluginsInstall, pluginsLink, pluginsList, pluginsUninstall } from '../commands/plugins.ts';
+import { containerPrune, imagePrune, systemPrune, volumePrune } from '../commands/prune.ts';
 import { ps } from '../commands/ps.ts';
 import { pull } from '../commands/pull.ts';
+import { push } from '../commands/push.ts';
 import { restart } from '../commands/restart.ts';
 import { restore } from '../commands/restore.ts';
 import { rm } from '../commands/rm.ts';
 import { rmi } from '../commands/rmi.ts';
 import { run } from '../commands/run.ts';
+import { save } from '../commands/save.ts';
 import { search } from '../commands/search.ts';
 import { start } from '../commands/start.ts';
 import { stop } from '../commands/stop.ts';
+import { systemCheck, systemDf } from '../commands/system.ts';
 import { tag } from '../commands/tag.ts';
 import { unpause } from '../commands/unpause.ts';
 import { version } from '../commands/version.ts';
@@ -38,11 +55,19 @@ import type { Command } from './command.ts';
 export const commands: readonly Command<any>[] = [
   attach,
   checkpoint,
+  commit,
+  containerPrune,
+  copy,
   create,
   demo,
+  diff,
   exec,
+  exportCommand,
   history,
+  imageDiff,
+  imagePrune,
   images,
+  imageTree,
   importCommand,
   info,
   inspect,
@@ -51,6 +76,12 @@ export const commands: readonly Command<any>[] = [
   login,
   logout,
   logs,
+  manifestAdd,
+  manifestAnnotate,
+  manifestCreate,
+  manifestInspect,
+  manifestPush,
+  manifestRemove,
   pause,
   pluginsInstall,
   pluginsLink,
@@ -58,19 +89,25 @@ export const commands: readonly Command<any>[] = [
   pluginsUninstall,
   ps,
   pull,
+  push,
   restart,
   restore,
   rm,
   rmi,
   run,
+  save,
   search,
   start,
   stop,
+  systemCheck,
+  systemDf,
+  systemPrune,
   tag,
   unpause,
   version,
   volumeCreate,
   volumeList,
+  volumePrune,
   volumeRemove,
   wait,
 ];
@@ -79,10 +116,10 @@ const byName = new Map(commands.map((command) => [command.name, command]));
 
 /** Docker's long forms, and the verbs they are. */
 const longForms: ReadonlyMap<string, string> = new Map([
-  ...'attach checkpoint create exec inspect kill logs pause ps restart restore rm run start stop unpause wait'
+  ...'attach checkpoint commit create diff exec export inspect kill logs pause ps restart restore rm run start stop unpause wait'
     .split(' ')
     .map((verb) => [`container ${verb}`, verb] as const),
-  ...'history import inspect load pull tag'.split(' ').map((verb) => [`image ${verb}`, verb] as const),
+  ...'copy history import inspect load pull push save tag'.split(' ').map((verb) => [`image ${verb}`, verb] as const),
   ['container ls', 'ps'],
   ['container list', 'ps'],
   ['container remove', 'rm'],
@@ -100,6 +137,7 @@ const longForms: ReadonlyMap<string, string> = new Map([
 export const nouns: Readonly<Record<string, string>> = {
   container: 'Manage containers',
   image: 'Manage images',
+  manifest: 'Manage image manifests and manifest lists',
   plugins: 'List and manage plugins',
   system: 'Manage kapsel',
   volume: 'Manage volumes',
@@ -120,7 +158,8 @@ export function findVerb(words: readonly string[]): Verb | undefined {
     if (!command) continue;
     const rest = words.slice(length);
     // `image inspect` looks for images alone.
-    return { command, rest: typed.endsWith(' inspect') ? ['--type', words[0]!, ...rest] : rest };
+    const isNarrowed = command.name === 'inspect' && length === 2;
+    return { command, rest: isNarrowed ? ['--type', words[0]!, ...rest] : rest };
   }
   return undefined;
 }

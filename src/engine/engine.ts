@@ -9,6 +9,7 @@ import { diskError } from './disk.ts';
 import { Events } from './events.ts';
 import { Images } from './images.ts';
 import { describeEngine, type EngineInfo, type EngineVersion, version } from './info.ts';
+import { System } from './system.ts';
 import { Registries } from './registries.ts';
 import { Volumes } from './volumes.ts';
 
@@ -33,6 +34,7 @@ export class Engine implements AsyncDisposable {
   readonly volumes: Volumes;
   readonly registries: Registries;
   readonly events: Events;
+  readonly system: System;
   #database: Database | undefined;
   readonly #closers = new Set<() => void>();
 
@@ -47,6 +49,7 @@ export class Engine implements AsyncDisposable {
     this.volumes = new Volumes(this);
     this.registries = new Registries({ insecure: this.insecureRegistries });
     this.events = new Events(this);
+    this.system = new System(this);
   }
 
   /** The state, opened at the first use. For the engine's own rooms. */

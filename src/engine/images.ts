@@ -4,30 +4,37 @@
 import { existsSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import type { Database, ImageRow } from '../native.ts';
-import type { RegistryOptions } from '../registry/client.ts';
+import type { Access, RegistryOptions } from '../registry/client.ts';
 import type { ImageConfig, Platform } from '../registry/oci.ts';
 import { distance, formatPlatform, parsePlatform } from '../registry/platform.ts';
-import { canonical } from '../registry/reference.ts';
+import { canonical, parseReference } from '../registry/reference.ts';
 import { KapselError, NotFoundError } from './errors.ts';
 import { hostPrefix, recall } from './images/host-memory.ts';
 import { historyOf } from './images/history.ts';
 import { layerPath } from './images/layer-path.ts';
 import { listed } from './images/list.ts';
-import { isId, storedName, taggable } from './images/names.ts';
+import { isBare, isId, storedName, taggable } from './images/names.ts';
+import type { ManifestLists } from './images/manifests.ts';
 import { isNeeded, planRemoval } from './images/removal.ts';
 import type { Transfer } from './images/transfer.ts';
 import type {
+  CopyOptions,
   EnsureOptions,
+  Extension,
   HistoryEntry,
+  ImageDifference,
   ImageInspect,
   ImageListOptions,
   ImageSummary,
+  ImageTree,
   ImportOptions,
   LoadResult,
   PullResult,
+  PushResult,
   ReadyImage,
   RemovedItem,
   RemoveImageOptions,
+  SaveOptions,
   TransferOptions,
 } from './images/types.ts';
 import { inspection, shown } from './images/words.ts';
@@ -91,6 +98,72 @@ export class Images {
     return await (await this.#transfer()).import(archive, options);
   }
 
+  /** The names under which a registry has the tags of a repository. */
+  async tagsInRegistry(
+    repository: string,
+    { signal, ...access }: Access & { signal?: AbortSignal | undefined } = {},
+  ): Promise<string[]> {
+    const parsed = parseReference(repository);
+    const { registry } = await this.#transfer();
+    const names: string[] = [];
+    for await (const tag of registry.repository(parsed, access).tags(signal))
+      names.push(shown(canonical({ ...parsed, tag })));
+    return names;
+  }
+
+  /** To the registry that the name says. */
+  async push(reference: string, options: CopyOptions = {}): Promise<PushResult> {
+    const { row } = this.#present(reference);
+    const [{ pushImage }, transfer] = await Promise.all([import('./images/transports/copy.ts'), this.#transfer()]);
+    const { document, reference: name } = await pushImage(transfer, row, reference, options);
+    return { reference: shown(name), digest: document.digest, size: document.bytes.length };
+  }
+
+  /** The names of the repository that have a tag, as `push --all-tags` and `save` of a bare name mean them. */
+  tagsOf(repository: string): string[] {
+    const { registry, repository: path } = parseReference(repository);
+    const stored = this.#host.database.images().flatMap(({ references }) => references);
+    return stored.filter((name) => !name.includes('@') && name.startsWith(`${registry}/${path}:`)).map(shown);
+  }
+
+  /** Images by name or id into one archive: a path, or a descriptor. A bare name stands for all of its tags. */
+  async save(
+    references: readonly string[],
+    output: string | number,
+    { format = 'docker-archive', ...options }: SaveOptions = {},
+  ): Promise<void> {
+    const asked = references.flatMap((reference) => {
+      const tags = isBare(reference) ? this.tagsOf(reference) : [];
+      return tags.length > 0 ? tags : [reference];
+    });
+    const byId = new Map<string, { row: ImageRow; names: string[] }>();
+    for (const reference of asked) {
+      const { row, name } = this.#present(reference);
+      const entry = byId.get(row.id) ?? { row, names: [] };
+      if (name !== undefined && !name.startsWith(hostPrefix)) entry.names.push(name);
+      byId.set(row.id, entry);
+    }
+    const [{ saveImages }, transfer] = await Promise.all([import('./images/transports/copy.ts'), this.#transfer()]);
+    await saveImages(transfer, [...byId.values()], output, format, options);
+  }
+
+  /**
+   * From any transport to any other: `docker://NAME`, `oci:PATH[:NAME]`, `oci-archive:`, `docker-archive:`, `dir:PATH`,
+   * `host:`, and names of the store. Resolves to the digest of the copy.
+   */
+  async copy(from: string, to: string, options: CopyOptions = {}): Promise<string> {
+    const [{ copyImage, parsePlace }, transfer] = await Promise.all([
+      import('./images/transports/copy.ts'),
+      this.#transfer(),
+    ]);
+    return await copyImage(transfer, parsePlace(from), parsePlace(to), options);
+  }
+
+  /** For the engine's own rooms: `Container.commit`. */
+  async extend(extension: Extension): Promise<string> {
+    return await (await this.#transfer()).extend(extension);
+  }
+
   /** Newest first; an untagged image is there once, with nulls. */
   list(options: ImageListOptions = {}): ImageSummary[] {
     return listed(this.#host.database.images(), options, (reference) => this.inspect(reference).Created);
@@ -105,6 +178,39 @@ export class Images {
   history(reference: string): HistoryEntry[] {
     const { database } = this.#host;
     return historyOf(this.#present(reference).row, (diffId) => database.layer(diffId)?.unpackedSize ?? 0);
+  }
+
+  /** Its layers, the lowest first, and who else has them. */
+  tree(reference: string): ImageTree {
+    const { row, name } = this.#present(reference);
+    const others = this.#host.database.images().filter(({ id }) => id !== row.id);
+    const layers = this.history(row.id).flatMap(({ diffId, size, createdBy }) => {
+      if (diffId === null) return [];
+      const sharing = others.filter(({ diffIds }) => diffIds.includes(diffId));
+      const sharedBy = sharing.map(({ id, references }) => (references[0] === undefined ? id : shown(references[0])));
+      return [{ diffId, size, createdBy, sharedBy }];
+    });
+    const called = name ?? row.references[0];
+    return {
+      id: row.id,
+      reference: called === undefined ? row.id : shown(called),
+      size: row.size,
+      layers: layers.reverse(),
+    };
+  }
+
+  /** What sets the trees of two images apart, by path. Costs as much as they differ. */
+  async diff(first: string, second: string): Promise<ImageDifference[]> {
+    const layersOf = (reference: string) => this.#ready(this.#present(reference).row, reference).layers;
+    const stacks = [layersOf(first), layersOf(second)] as const;
+    const { compareTrees } = await import('./images/worker.ts');
+    return await compareTrees(...stacks);
+  }
+
+  /** Lists of the images that one name means on different machines, as they are put together. */
+  async manifests(access: Access = {}): Promise<ManifestLists> {
+    const [{ ManifestLists }, transfer] = await Promise.all([import('./images/manifests.ts'), this.#transfer()]);
+    return new ManifestLists(this.#host.root, (reference) => transfer.registry.repository(reference, access));
   }
 
   /** Gives the image a further name, which another may have had. Resolves to the name. */
@@ -157,6 +263,11 @@ export class Images {
   /** Deletes the trees of layers that the database has just forgotten (`removeImage`, `removeContainer`). */
   async discardLayers(diffIds: readonly string[]): Promise<void> {
     if (diffIds.length > 0) await (await this.#transfer()).layers.remove(diffIds);
+  }
+
+  /** Removes what processes that died have left of images. Whatever changes the store does so too. */
+  async sweep(): Promise<void> {
+    await (await this.#transfer()).sweep();
   }
 
   /** Ends idle connections. */

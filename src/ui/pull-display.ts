@@ -17,6 +17,9 @@ const words: Record<LayerPhase, string> = {
   'waiting-other': 'Waiting for another kapsel that pulls it',
   downloading: 'Downloading',
   done: 'Pull complete',
+  pushing: 'Pushing',
+  pushed: 'Pushed',
+  mounted: 'Mounted from another repository',
 };
 
 /** Bytes move ten times a second at most: each redraw of listr2 costs half a millisecond. */
@@ -95,7 +98,7 @@ export class PullDisplay {
 /** `a3ed95caeb02 Downloading  12.3MB/45MB`; the registry does not always tell the total. */
 export function layerLine({ layer, phase, bytes, total }: LayerProgress): string {
   const line = `${shortDigest(layer)} ${words[phase]}`;
-  if (phase !== 'downloading') return line;
+  if (phase !== 'downloading' && phase !== 'pushing') return line;
   if (total === undefined) return `${line}  ${humanSize(bytes)}`;
   const part = total === 0 ? 1 : Math.min(1, bytes / total);
   const filled = Math.floor(part * 20);

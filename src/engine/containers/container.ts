@@ -15,11 +15,13 @@ import { connectMonitor } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
 import type {
   CheckpointOptions,
+  CommitOptions,
   ExecOptions,
   ExecResult,
   ExitStatus,
   LogEntry,
   LogsOptions,
+  PathChange,
   RemoveOptions,
   RestoreOptions,
   Session,
@@ -307,6 +309,30 @@ export class Container {
     } finally {
       close(lock);
     }
+  }
+
+  /** What it has changed so far, as a new image; resolves to its id. A running program is paused meanwhile. */
+  async commit(options: CommitOptions = {}): Promise<string> {
+    const { commit } = await import('./commit.ts');
+    const pauses = (options.pause ?? true) && (await this.#row()).status === 'running';
+    if (pauses) await this.pause();
+    try {
+      return await commit(this.#engine, await this.#row(), options);
+    } finally {
+      if (pauses) await this.unpause();
+    }
+  }
+
+  /** What it has added, changed and deleted, by path. */
+  async diff(): Promise<PathChange[]> {
+    const { changesOf } = await import('./commit.ts');
+    return await changesOf(this.#engine, await this.#row());
+  }
+
+  /** Its whole tree as a tar, without what is mounted in it. `write` takes the bytes. */
+  async export(write: (tar: AsyncIterable<Uint8Array>) => Promise<void>, signal?: AbortSignal): Promise<void> {
+    const { exportTo } = await import('./commit.ts');
+    await exportTo(this.#engine, await this.#row(), write, signal);
   }
 
   /** Docker's JSON. */

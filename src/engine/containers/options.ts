@@ -319,3 +319,21 @@ export interface Session {
   /** Lets go; the program runs on. */
   close(): void;
 }
+
+export interface CommitOptions {
+  /** `name[:tag]` for the image. */
+  reference?: string | undefined;
+  author?: string | undefined;
+  message?: string | undefined;
+  /** Dockerfile instructions laid over the config: `CMD ["sh"]`, `ENV A=b`. */
+  changes?: readonly string[] | undefined;
+  /** True by default: a program that writes meanwhile would leave half a file. */
+  pause?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** A path that a container has added, changed or deleted. */
+export interface PathChange {
+  kind: 'A' | 'C' | 'D';
+  path: string;
+}

@@ -1,16 +1,22 @@
 // An unpacked archive as image sources: `docker save`'s (manifest.json) or an OCI layout's (index.json).
 // The archive is hostile: a path in it may lead anywhere, a digest may lie, and a blob may be a pipe that never answers.
 
-import { createReadStream, lstatSync, readFileSync, realpathSync } from 'node:fs';
+import { closeSync, createReadStream, lstatSync, openSync, readFileSync, readSync, realpathSync } from 'node:fs';
 import { basename, join, sep } from 'node:path';
-import { ImageError } from '../errors.ts';
-import { configLimit, manifestLimit, parseManifest, sha256, verify } from '../../registry/manifest.ts';
-import type { Descriptor, Platform } from '../../registry/oci.ts';
+import { Readable } from 'node:stream';
+import { createGzip, createZstdCompress } from 'node:zlib';
+import { ImageError, NotFoundError } from '../errors.ts';
+import { configLimit, type Document, manifestLimit, parseManifest, sha256, verify } from '../../registry/manifest.ts';
+import { type Descriptor, mediaTypes, type Platform } from '../../registry/oci.ts';
 import { canonical, parseReference } from '../../registry/reference.ts';
 import { selectManifest } from '../../registry/select.ts';
-import { readConfig, type SourceImage } from './source.ts';
+import { readConfig } from './source.ts';
+import type { Compression, OutgoingImage, OutgoingLayer } from './transports/transport.ts';
 
-export interface ArchivedImage extends SourceImage {
+const refName = 'org.opencontainers.image.ref.name';
+const imageName = 'io.containerd.image.name';
+
+export interface ArchivedImage extends OutgoingImage {
   /** Canonical. */
   references: string[];
 }
@@ -27,7 +33,7 @@ export async function fromArchive(directory: string, platform: Platform): Promis
   );
 }
 
-class Archive {
+export class Archive {
   readonly #root: string;
 
   constructor(directory: string) {
@@ -100,52 +106,113 @@ function dockerImages(archive: Archive): ArchivedImage[] {
       references: tags.map((tag) => canonical(parseReference(tag))),
       config: { digest, bytes },
       manifest: undefined,
-      layers: Layers.map((path) => ({
-        digest: undefined,
-        size: archive.file(path).size,
-        open: (signal: AbortSignal) => archive.stream(path, signal),
-      })),
+      layers: Layers.map((path) => fileLayer(archive, path)),
     };
   });
 }
 
-async function layoutImages(archive: Archive, platform: Platform): Promise<ArchivedImage[]> {
+/** Docker's own layers are plain; others pack them. */
+function fileLayer(archive: Archive, name: string): OutgoingLayer {
+  const { path, size } = archive.file(name);
+  const compression = compressionOf(path);
+  const open = (signal: AbortSignal) => archive.stream(name, signal);
+  const pack = (wanted: Compression, signal: AbortSignal) => {
+    const packer = wanted === 'zstd' ? createZstdCompress() : createGzip();
+    return { stream: Readable.from(open(signal)).compose(packer) };
+  };
+  return { digest: undefined, size, compression, open, ...(compression === 'none' && { pack }) };
+}
+
+function compressionOf(path: string): Compression {
+  const start = Buffer.alloc(4);
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, start, 0, 4, 0);
+  } finally {
+    closeSync(file);
+  }
+  if (start.readUInt16BE(0) === 0x1f8b) return 'gzip';
+  return start.readUInt32LE(0) === 0xfd2fb528 ? 'zstd' : 'none';
+}
+
+export interface LayoutEntries {
+  /** Those of a name, or all. */
+  entries: Descriptor[];
+  document(entry: Descriptor): Promise<Document>;
+  blob(descriptor: Descriptor, signal?: AbortSignal): AsyncIterable<Uint8Array>;
+}
+
+/** What a layout's index.json has; of a word as `oci:PATH:WORD` has it, what has that name, or is at the place `@N`. */
+export function layoutEntries(from: string | Archive, reference?: string): LayoutEntries {
+  const archive = typeof from === 'string' ? new Archive(from) : from;
   const version = (archive.json('oci-layout') as { imageLayoutVersion?: unknown } | null)?.imageLayoutVersion;
   if (typeof version !== 'string' || !version.startsWith('1.'))
     throw damaged('its oci-layout is of an unknown version');
   const top = parseManifest(archive.read('index.json', manifestLimit), mediaTypeOf(archive), 'index.json');
   if (top.kind !== 'index') throw damaged('index.json is no index');
-  const document = async (entry: Descriptor) => {
-    const bytes = archive.read(archive.blob(entry), manifestLimit);
-    verify(bytes, entry, `the manifest ${entry.digest}`);
-    return parseManifest(bytes, entry.mediaType, `the manifest ${entry.digest}`);
+  const all = top.index.manifests;
+  const place = /^@(\d+)$/.exec(reference ?? '')?.[1];
+  const entries =
+    place === undefined ? all.filter((entry) => isCalled(entry, reference)) : all.slice(+place, +place + 1);
+  if (reference !== undefined && entries.length === 0) {
+    const names = all.map((entry) => entry.annotations?.[refName] ?? entry.digest).join(', ');
+    throw new NotFoundError('IMAGE_NOT_FOUND', `no image ${reference} in the layout: it has ${names || 'none'}`);
+  }
+  return {
+    entries,
+    async document(entry) {
+      const bytes = archive.read(archive.blob(entry), manifestLimit);
+      verify(bytes, entry, `the manifest ${entry.digest}`);
+      return parseManifest(bytes, entry.mediaType, `the manifest ${entry.digest}`);
+    },
+    blob: (descriptor, signal) => archive.stream(archive.blob(descriptor), signal),
   };
+}
+
+async function layoutImages(archive: Archive, platform: Platform): Promise<ArchivedImage[]> {
+  const layout = layoutEntries(archive);
   // One reference may have an entry a platform instead of an index of its own.
-  const groups = Map.groupBy(top.index.manifests, (entry) => referenceOf(entry) ?? entry.digest);
+  const groups = Map.groupBy(layout.entries, (entry) => referenceOf(entry) ?? entry.digest);
   const images: ArchivedImage[] = [];
   for (const entries of groups.values()) {
-    const first = entries[0]!;
-    const reference = referenceOf(first);
-    const name = reference ?? first.digest;
-    const root =
-      entries.length === 1
-        ? await document(first)
-        : { ...top, index: { schemaVersion: 2 as const, manifests: entries } };
-    const selected = await selectManifest(root, platform, document, name);
-    const { config, layers } = selected.manifest;
-    images.push({
-      name,
-      references: reference === undefined ? [] : [reference],
-      manifest: selected,
-      config: { digest: config.digest, bytes: await readConfig(config, name, archive.stream(archive.blob(config))) },
-      layers: layers.map((layer) => ({
-        digest: layer.digest,
-        size: layer.size,
-        open: (signal) => archive.stream(archive.blob(layer), signal),
-      })),
-    });
+    const reference = referenceOf(entries[0]!);
+    const image = await layoutImage({ ...layout, entries }, platform, reference ?? entries[0]!.digest);
+    images.push({ ...image, references: reference === undefined ? [] : [reference] });
   }
   return images;
+}
+
+/** The image for a platform of entries that are one image's. */
+export async function layoutImage(
+  { entries, document, blob }: LayoutEntries,
+  platform: Platform,
+  name: string,
+): Promise<OutgoingImage> {
+  const root =
+    entries.length === 1
+      ? await document(entries[0]!)
+      : { ...synthetic, index: { schemaVersion: 2 as const, manifests: entries } };
+  const selected = await selectManifest(root, platform, document, name);
+  const { config, layers } = selected.manifest;
+  return {
+    name,
+    manifest: selected,
+    config: { digest: config.digest, bytes: await readConfig(config, name, blob(config)) },
+    layers: layers.map((layer) => ({
+      digest: layer.digest,
+      size: layer.size,
+      open: (signal) => blob(layer, signal),
+    })),
+  };
+}
+
+/** An index for entries that have none of their own. */
+const synthetic = { kind: 'index' as const, mediaType: mediaTypes.ociIndex, digest: '', bytes: Buffer.alloc(0) };
+
+function isCalled(entry: Descriptor, reference: string | undefined): boolean {
+  if (reference === undefined) return true;
+  const { [refName]: word, [imageName]: whole } = entry.annotations ?? {};
+  return word === reference || whole === reference || entry.digest === reference;
 }
 
 /** index.json need not say what it is: the layout does. */
@@ -156,8 +223,8 @@ function mediaTypeOf(archive: Archive): string {
 
 /** containerd writes the whole name, skopeo what it was told; a tag alone is no name. */
 function referenceOf({ annotations }: Descriptor): string | undefined {
-  const whole = annotations?.['io.containerd.image.name'];
-  const short = annotations?.['org.opencontainers.image.ref.name'];
+  const whole = annotations?.[imageName];
+  const short = annotations?.[refName];
   const name = typeof whole === 'string' ? whole : typeof short === 'string' && /[/:]/.test(short) ? short : undefined;
   return name === undefined ? undefined : canonical(parseReference(name));
 }

@@ -1,11 +1,13 @@
 // ROOT/blobs/sha256: the manifests and configs of images, as they came. Layers are not kept packed.
 
-import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { verify } from '../../registry/manifest.ts';
+import { ImageError } from '../errors.ts';
 
 /** Milliseconds after which a blob without an image has been forgotten. */
-const abandoned = 3_600_000;
+const patience = 3_600_000;
 
 export class Blobs {
   readonly #directory: string;
@@ -34,15 +36,34 @@ export class Blobs {
     }
   }
 
-  /** Removes what nobody refers to: a process that died left it, unless it is so young that it may live and refer soon. */
+  /** DIGEST_MISMATCH where the disk gives back something else than was written. */
+  async read(digest: string): Promise<Buffer> {
+    const bytes = await readFile(this.#path(digest)).catch((cause: NodeJS.ErrnoException) => {
+      const why = cause.code === 'ENOENT' ? 'it is not there any more' : cause.message;
+      throw new ImageError('IMAGE_DAMAGED', `cannot read ${digest} of an image: ${why}: pull the image again`, {
+        cause,
+      });
+    });
+    verify(bytes, { digest }, 'a document of the store');
+    return bytes;
+  }
+
+  /** Removes what is abandoned. */
   async sweep(referenced: Iterable<string>): Promise<void> {
+    for (const path of await this.abandoned(referenced)) await rm(path, { force: true });
+  }
+
+  /** What nobody refers to: a process that died left it, unless it is so young that it may live and refer soon. */
+  async abandoned(referenced: Iterable<string>): Promise<string[]> {
     const names = await readdir(this.#directory).catch(() => []);
     const kept = new Set([...referenced].map((digest) => digest.slice('sha256:'.length)));
+    const found: string[] = [];
     for (const name of names.filter((one) => !kept.has(one))) {
       const path = join(this.#directory, name);
       const status = await stat(path).catch(() => undefined);
-      if (status && Date.now() - status.mtimeMs > abandoned) await rm(path, { force: true });
+      if (status && Date.now() - status.mtimeMs > patience) found.push(path);
     }
+    return found;
   }
 
   async remove(digest: string): Promise<void> {

@@ -9,7 +9,7 @@ import { type Database, type LayerRow, syncFileSystem } from '../../native.ts';
 import { KapselError, StorageError } from '../errors.ts';
 import { layerPath } from './layer-path.ts';
 import { type Lock, lock, tryLock } from './locks.ts';
-import { removeTrees } from './worker.ts';
+import { removeTrees, type StoredBlob } from './worker.ts';
 
 /** A layer that only we may make. */
 export interface StagedLayer {
@@ -33,6 +33,16 @@ export class Layers {
 
   path(diffId: string): string {
     return layerPath(this.#root, diffId);
+  }
+
+  /** What the worker needs to make its blob anew. */
+  blobOf(diffId: string): StoredBlob {
+    return { tree: this.path(diffId), recipe: this.recipe(diffId), diffId };
+  }
+
+  /** Everything of the layer's tar that is not in its tree. */
+  recipe(diffId: string): string {
+    return `${this.path(diffId)}.recipe`;
   }
 
   /** A layer that is recorded and there. */

@@ -13,6 +13,11 @@ export function storedName(reference: string): string | undefined {
   return canonical(parsed.digest === undefined ? parsed : { ...parsed, tag: undefined });
 }
 
+/** A repository alone: no tag, no digest, no id. */
+export function isBare(reference: string): boolean {
+  return !isId(reference) && !reference.includes('@') && !/:[^/]*$/.test(reference);
+}
+
 /** An id or the beginning of one. */
 export function isId(reference: string): boolean {
   return /^(sha256:)?[0-9a-f]{1,64}$/.test(reference);

@@ -10,7 +10,7 @@ import { removeTrees } from './worker.ts';
 export async function withScratch<T>(root: string, work: (directory: string) => Promise<T>): Promise<T> {
   const parent = join(root, 'tmp');
   mkdirSync(parent, { recursive: true, mode: 0o700 });
-  await sweepScratch(parent);
+  await sweepScratch(root);
   const directory = join(parent, randomBytes(8).toString('hex'));
   const held = await lock(`${directory}.lock`);
   try {
@@ -21,7 +21,8 @@ export async function withScratch<T>(root: string, work: (directory: string) => 
   }
 }
 
-async function sweepScratch(parent: string): Promise<void> {
+export async function sweepScratch(root: string): Promise<void> {
+  const parent = join(root, 'tmp');
   const names = new Set(readdirSync(parent).map((name) => name.replace(/\.lock$/, '')));
   const dead: { path: string; lock: Lock }[] = [];
   for (const name of names) {

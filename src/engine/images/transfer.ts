@@ -1,31 +1,34 @@
 // How images come into the store: pulled, loaded, imported, made of the host's programs. Also what goes out of it again.
 // Loaded only when something is to be moved: an image that is there runs without any of this.
 
-import { openSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ImageRow } from '../../native.ts';
+import type { Database, ImageRow } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
-import { formatPlatform, hostPlatform, parsePlatform } from '../../registry/platform.ts';
-import type { Platform } from '../../registry/oci.ts';
-import { canonical, parseReference } from '../../registry/reference.ts';
-import { KapselError, StorageError } from '../errors.ts';
+import { parseManifest, sha256 } from '../../registry/manifest.ts';
+import { formatPlatform } from '../../registry/platform.ts';
+import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
+import { KapselError, NotFoundError } from '../errors.ts';
 import type { ImagesHost } from '../images.ts';
 import { fromArchive } from './archive.ts';
 import { Blobs } from './blobs.ts';
 import { applyChanges } from './changes.ts';
 import { type Composed, composeImage, composeLayer } from './compose.ts';
+import { Downloads } from './downloads.ts';
 import { makeHostImage } from './host.ts';
-import { memoryLock, recall } from './host-memory.ts';
+import { hostPrefix, memoryLock, recall } from './host-memory.ts';
 import { ingest } from './ingest.ts';
-import { isGone, Layers } from './layers.ts';
+import { gone, isGone, Layers } from './layers.ts';
 import { lock } from './locks.ts';
-import { taggable } from './names.ts';
-import { withScratch } from './scratch.ts';
+import { isId, storedName, taggable } from './names.ts';
+import { platformOf } from './platform.ts';
+import { sweepScratch, withScratch } from './scratch.ts';
 import { fromRegistry, type SourceImage } from './source.ts';
-import type { ImportOptions, LoadResult, TransferOptions } from './types.ts';
+import type { Workshop } from './transports/copy.ts';
+import type { Extension, ImportOptions, LoadResult, TransferOptions } from './types.ts';
+import { inputOf, unpackArchive } from './unpack-archive.ts';
 import { shown } from './words.ts';
-import { type Input, unpack } from './worker.ts';
+import { unpack } from './worker.ts';
 
 /** What a pull gave: the image's id, the name to call it by, what the registry's name pointed at. */
 export interface Pulled {
@@ -35,30 +38,45 @@ export interface Pulled {
   changed: boolean;
 }
 
-type Action = 'pull' | 'load' | 'import';
+type Action = 'pull' | 'load' | 'import' | 'commit';
 
-export class Transfer {
+export class Transfer implements Workshop {
   readonly layers: Layers;
   readonly blobs: Blobs;
   readonly #host: ImagesHost;
-  readonly #registry: RegistryClient;
+  readonly registry: RegistryClient;
+  readonly downloads: Downloads;
 
   constructor(host: ImagesHost, registry: RegistryOptions) {
     this.#host = host;
-    this.#registry = new RegistryClient({ insecure: host.insecureRegistries, ...registry });
+    this.registry = new RegistryClient({ insecure: host.insecureRegistries, ...registry });
     this.layers = new Layers(host.root, host.database);
     this.blobs = new Blobs(host.root);
+    this.downloads = new Downloads(host.root);
   }
 
   async pull(reference: string, options: TransferOptions): Promise<Pulled> {
     const parsed = parseReference(reference);
     const name = canonical(parsed);
     const platform = platformOf(options.platform);
-    const image = await fromRegistry(this.#registry.repository(parsed), shown(name), platform, options.signal);
+    const repository = this.registry.repository(parsed, options);
+    const image = await fromRegistry(repository, shown(name), platform, options.signal, this.downloads);
     const byDigest = `${parsed.registry}/${parsed.repository}@${image.rootDigest}`;
     const names = parsed.digest === undefined ? [name, byDigest] : [byDigest];
     const changed = await this.#ingest(image, names, 'pull', options);
+    this.#rememberForms(image, parsed);
     return { id: image.config.digest, reference: shown(names[0]!), digest: image.rootDigest, changed };
+  }
+
+  /** A push need not send what a registry has already. */
+  #rememberForms({ manifest, config }: SourceImage, { registry, repository }: Reference): void {
+    const document = manifest && parseManifest(manifest.bytes, undefined, 'the manifest');
+    if (document?.kind !== 'manifest') return;
+    const { diffIds } = this.database.image(config.digest);
+    const forms = document.manifest.layers.map(({ digest, size, mediaType }, index) => {
+      return { diffId: diffIds[index]!, digest, size, mediaType, registry, repository };
+    });
+    this.database.insertLayerSources(forms);
   }
 
   /** One process makes it; those that wanted it meanwhile find it made, unless they want it `afresh`. */
@@ -85,7 +103,7 @@ export class Transfer {
   async load(archive: string | Readable, options: TransferOptions): Promise<LoadResult[]> {
     const platform = platformOf(options.platform);
     return await withScratch(this.#host.root, async (directory) => {
-      await unpack(inputOf(archive), { into: directory, mode: 'archive', signal: options.signal });
+      await unpackArchive(archive, directory, options.signal);
       const results: LoadResult[] = [];
       for (const image of await fromArchive(directory, platform)) {
         await this.#ingest(image, image.references, 'load', options);
@@ -111,9 +129,56 @@ export class Transfer {
     return typeof archive === 'string' ? await again(work) : await work();
   }
 
+  async row(reference: string, signal: AbortSignal): Promise<ImageRow> {
+    const name = storedName(reference);
+    const row = (name !== undefined && this.#row(name)) || (isId(reference) && this.#row(reference));
+    const isHost = reference.startsWith(hostPrefix);
+    if (row && (!isHost || recall(this.root, reference) === row.id)) return row;
+    if (!isHost) throw new NotFoundError('IMAGE_NOT_FOUND', `No such image: ${reference}`);
+    return this.database.image((await this.makeHost(reference, signal)).id);
+  }
+
+  async keep(image: SourceImage, names: string[], options: TransferOptions): Promise<void> {
+    await this.#ingest(image, names, 'load', options);
+  }
+
+  get root(): string {
+    return this.#host.root;
+  }
+
+  get database(): Database {
+    return this.#host.database;
+  }
+
+  /** Removes what processes that died have left in the store. */
+  async sweep(): Promise<void> {
+    await this.layers.sweep();
+    await sweepScratch(this.root);
+    await this.#sweepBlobs();
+  }
+
+  async #sweepBlobs(): Promise<void> {
+    await this.blobs.sweep(this.database.images().flatMap((row) => [row.id, row.manifestDigest ?? row.id]));
+  }
+
+  /** One more layer on those of another image: what a container has changed. Resolves to the new image's id. */
+  async extend({ below, parentId, reference, fill, config: configOf, signal }: Extension): Promise<string> {
+    const names = reference === undefined ? [] : [canonical(taggable(reference))];
+    return await again(async () => {
+      const layer = await composeLayer(this.layers, fill, signal);
+      const config = configOf(layer.diffId);
+      const configBytes = Buffer.from(JSON.stringify(config));
+      const id = sha256(configBytes);
+      const { diff_ids: diffIds } = config.rootfs;
+      const rows = [...new Set([...below, layer.diffId])].map((diffId) => this.layers.find(diffId) ?? gone(diffId));
+      await this.#record({ id, config, configBytes, manifest: undefined, diffIds, rows, parentId }, names, 'commit');
+      return id;
+    });
+  }
+
   /** Ends idle connections. */
   close(): void {
-    this.#registry.close();
+    this.registry.close();
   }
 
   /** Resolves to whether anything had to be fetched. */
@@ -128,21 +193,21 @@ export class Transfer {
 
   /** Documents first, then the row: an image that is listed is complete. False where it was listed just so. */
   async #record(
-    image: Omit<Composed, 'manifest'> & { manifest: Composed['manifest'] | undefined },
+    image: Omit<Composed, 'manifest'> & { manifest: Composed['manifest'] | undefined; parentId?: string | null },
     references: string[],
     action: Action,
   ): Promise<boolean> {
     const { database } = this.#host;
-    const { id, config, configBytes, manifest, diffIds, rows } = image;
+    const { id, config, configBytes, manifest, diffIds, rows, parentId = null } = image;
     const known = this.#row(id);
     const manifestDigest = manifest?.digest ?? known?.manifestDigest ?? null;
     const isSame = known?.manifestDigest === manifestDigest;
     if (isSame && references.every((name) => known.references.includes(name))) return false;
-    if (!known) await this.blobs.sweep(database.images().flatMap((row) => [row.id, row.manifestDigest ?? row.id]));
+    if (!known) await this.#sweepBlobs();
     const createdAt = config.created ?? null;
     const platform = formatPlatform(config);
     const size = rows.reduce((sum, row) => sum + row.unpackedSize, 0);
-    const row = { id, manifestDigest, config, diffIds, size, createdAt, platform, references };
+    const row = { id, manifestDigest, config, diffIds, size, createdAt, platform, references, parentId };
     try {
       if (!known) await this.blobs.write(id, configBytes);
       if (manifest && !isSame) await this.blobs.write(manifest.digest, manifest.bytes);
@@ -176,20 +241,5 @@ async function again<T>(work: () => Promise<T>): Promise<T> {
       if (!isGone(error) || attempt === 20) throw error;
       await sleep(Math.random() * 10 * attempt);
     }
-  }
-}
-
-function platformOf(platform: string | Platform | undefined): Platform {
-  if (platform === undefined) return hostPlatform();
-  return typeof platform === 'string' ? parsePlatform(platform) : platform;
-}
-
-function inputOf(archive: string | Readable): Input {
-  if (typeof archive !== 'string') return { bytes: () => archive };
-  try {
-    return { fd: openSync(archive, 'r') };
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (cause as Error).message;
-    throw new StorageError('ARCHIVE_UNREADABLE', `cannot read ${archive}: ${reason}`, { cause });
   }
 }

@@ -1,7 +1,9 @@
 // The words of the image rooms: what goes in and what comes out of `Images`.
 // The shapes of documents on the wire (manifests, configs) are OCI's and live in src/registry/oci.ts.
 
-import type { ImageConfig, Platform } from '../../registry/oci.ts';
+import type { Access } from '../../registry/client.ts';
+import type { Descriptor, ImageConfig, Platform } from '../../registry/oci.ts';
+import type { Unpacked, UnpackOptions } from './worker.ts';
 
 /** When to ask the registry: only if the image is not here, every time, or not at all. Docker's `--pull`. */
 export type PullPolicy = 'missing' | 'always' | 'never';
@@ -10,8 +12,17 @@ export type PullPolicy = 'missing' | 'always' | 'never';
  * What happens to one layer of a pull.
  * `waiting`: known, nothing moved yet. `exists`: it was here already. `waiting-other`: another process fetches it.
  * `downloading`: `bytes` of `total` compressed bytes have gone through hash, inflate and untar. `done`: it is in the store.
+ * Of a push: `pushing`, then `pushed`, or `mounted` where the registry took it over from another of its repositories.
  */
-export type LayerPhase = 'waiting' | 'exists' | 'waiting-other' | 'downloading' | 'done';
+export type LayerPhase =
+  | 'waiting'
+  | 'exists'
+  | 'waiting-other'
+  | 'downloading'
+  | 'done'
+  | 'pushing'
+  | 'pushed'
+  | 'mounted';
 
 export interface LayerProgress {
   /** The digest of the layer as it travels: `sha256:HEX`. */
@@ -22,11 +33,41 @@ export interface LayerProgress {
   total: number | undefined;
 }
 
-export interface TransferOptions {
+export interface TransferOptions extends Access {
   /** `os/arch[/variant]`, or parsed; this machine's by default. */
   platform?: string | Platform | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: LayerProgress) => void) | undefined;
+}
+
+/** Where a copy and its kin go beyond a transfer. */
+export interface CopyOptions extends TransferOptions {
+  /** Where the two ends are spoken to in different ways. */
+  sourceAccess?: Access | undefined;
+  destinationAccess?: Access | undefined;
+  /** Everything that an index leads to, byte for byte, instead of one platform. */
+  all?: boolean | undefined;
+  /** The media types of the manifest; those it has by default. */
+  format?: 'oci' | 'docker' | undefined;
+  /** Of layers that have to be packed: those of the store. `gzip` by default, `none` in `docker save`'s archive. */
+  compression?: 'none' | 'gzip' | 'zstd' | undefined;
+}
+
+/** podman's words for what `save` writes. */
+export type SaveFormat = 'docker-archive' | 'oci-archive' | 'oci-dir' | 'docker-dir';
+
+export interface SaveOptions extends Omit<CopyOptions, 'all' | 'format' | 'platform'> {
+  /** `docker-archive` by default. */
+  format?: SaveFormat | undefined;
+}
+
+export interface PushResult {
+  /** As it was pushed. */
+  reference: string;
+  /** Of the manifest. */
+  digest: string;
+  /** Bytes of the manifest: what Docker calls its size. */
+  size: number;
 }
 
 export interface EnsureOptions extends TransferOptions {
@@ -65,6 +106,61 @@ export interface ImportOptions {
   changes?: readonly string[] | undefined;
   message?: string | undefined;
   platform?: string | Platform | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** What an entry of a manifest list says beyond its digest. */
+export interface ListAnnotations {
+  os?: string | undefined;
+  architecture?: string | undefined;
+  variant?: string | undefined;
+  osVersion?: string | undefined;
+  osFeatures?: string[] | undefined;
+}
+
+/** Docker's `manifest inspect -v`. */
+export interface ManifestDetails {
+  Ref: string;
+  Descriptor: Descriptor;
+  Manifest: object;
+}
+
+/** An image with its layers, the lowest first. */
+export interface ImageTree {
+  id: string;
+  reference: string;
+  /** Unpacked bytes. */
+  size: number;
+  layers: {
+    diffId: string;
+    /** Unpacked bytes. */
+    size: number;
+    createdBy: string;
+    /** Names, or ids where there is none, of the other images that have it. */
+    sharedBy: string[];
+  }[];
+}
+
+/** A path at which the trees of two images are not the same. */
+export interface ImageDifference {
+  /** Only the second has it, both do but it is another, only the first has it. */
+  kind: 'A' | 'C' | 'D';
+  path: string;
+  type: 'file' | 'directory' | 'symlink' | 'other';
+  /** Bytes of a file in the first, and in the second. */
+  before: number | null;
+  after: number | null;
+}
+
+/** For the engine's own rooms: an image that has one layer more than another. */
+export interface Extension {
+  /** The other's diffIDs, lowest first. */
+  below: readonly string[];
+  parentId: string | null;
+  reference?: string | undefined;
+  fill: (options: UnpackOptions) => Promise<Unpacked>;
+  /** The config, given the new layer's diffID. */
+  config: (diffId: string) => ImageConfig;
   signal?: AbortSignal | undefined;
 }
 

@@ -3,11 +3,13 @@
 
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { memfd, pipe, reap, runtimePath, spawn } from '../../native.ts';
-import { AbortedError, errorFrom, type Failure, KapselError } from '../errors.ts';
+import { AbortedError, errorFrom, type Failure, ImageError, KapselError } from '../errors.ts';
+import type { ImageDifference } from './types.ts';
 
 /** What `unpack` answers. */
 export interface Unpacked {
@@ -82,6 +84,12 @@ export async function measure(sets: readonly (readonly string[])[], links?: stri
   return JSON.parse(await run(['usage'], { document: { sets, links } })) as TreeUsage[];
 }
 
+/** What differs between the trees of two stacks of layers, each topmost first. */
+export async function compareTrees(first: readonly string[], second: readonly string[]): Promise<ImageDifference[]> {
+  const lines = await run(['compare'], { document: { first, second } });
+  return lines.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line) as ImageDifference]));
+}
+
 export async function hostSources(programs: string[], path: string): Promise<HostSource[]> {
   return JSON.parse(await run(['host', '--list', ...programs], { env: { PATH: path } })) as HostSource[];
 }
@@ -94,6 +102,112 @@ export async function unpackHost(programs: string[], path: string, options: Unpa
   if (collected.status === 'rejected') throw collected.reason;
   if (unpacked.status === 'rejected') throw unpacked.reason;
   return unpacked.value;
+}
+
+/** What a worker says of a layer's blob that it has written. */
+export interface Written {
+  digest: string;
+  size: number;
+  diffId: string;
+  unpackedSize: number;
+  mediaType: string;
+}
+
+/** What a worker writes, and what it says at its end: a worker that cannot go on ends the stream early. */
+export interface Output<T> {
+  stream: Readable;
+  verdict: Promise<T>;
+}
+
+/** A layer of the store. */
+export interface StoredBlob {
+  tree: string;
+  recipe: string;
+  diffId: string;
+}
+
+/** The blob of a layer, made anew. */
+export function layerBlob({
+  tree,
+  recipe,
+  compression,
+  signal,
+}: StoredBlob & {
+  compression: 'none' | 'gzip' | 'zstd';
+  signal?: AbortSignal | undefined;
+}): Output<Written> {
+  const args = ['layer', '--tree', tree, '--recipe', recipe, '--compression', compression];
+  const { stream, verdict } = produce(args, true, signal);
+  return { stream, verdict: verdict.then((said) => JSON.parse(said) as Written) };
+}
+
+/** Reads a layer again; rejects where it is not what it was. */
+export async function checkLayer({
+  signal,
+  ...blob
+}: StoredBlob & { signal?: AbortSignal | undefined }): Promise<void> {
+  const { stream, verdict } = layerBlob({ ...blob, compression: 'none', signal });
+  stream.resume();
+  const { diffId } = await verdict;
+  if (diffId === blob.diffId) return;
+  throw new ImageError('DIFF_ID_MISMATCH', `it is ${diffId} now: the disk has changed it`);
+}
+
+/** A tree and what it lies on, topmost first. */
+export interface Changes {
+  upper: string;
+  lowers: readonly string[];
+  signal?: AbortSignal | undefined;
+}
+
+/** What the upper tree has added, changed and deleted. */
+export async function diffList({ upper, lowers, signal }: Changes): Promise<{ kind: 'A' | 'C' | 'D'; path: string }[]> {
+  const lines = await run(['diff', '--list', ...trees({ upper, lowers })], { signal });
+  return lines
+    .split('\n')
+    .flatMap((line) => (line === '' ? [] : [JSON.parse(line) as { kind: 'A' | 'C' | 'D'; path: string }]));
+}
+
+/** The upper tree as a layer of the store, without passing through this process. */
+export async function unpackDiff({ signal, ...changes }: Changes, options: UnpackOptions): Promise<Unpacked> {
+  const [read, write] = pipe();
+  const writing = run(['diff', ...trees(changes)], { output: write, signal });
+  const [written, unpacked] = await Promise.allSettled([writing, unpack({ fd: read }, options)]);
+  if (written.status === 'rejected') throw written.reason;
+  if (unpacked.status === 'rejected') throw unpacked.reason;
+  return unpacked.value;
+}
+
+/** Trees that lie on each other, topmost first, as the tar of the one that they make. */
+export function exportTar({ lowers, signal }: Omit<Changes, 'upper'>): Output<void> {
+  const { stream, verdict } = produce(['export', ...lowers.flatMap((lower) => ['--lower', lower])], false, signal);
+  return { stream, verdict: verdict.then(() => undefined) };
+}
+
+function trees({ upper, lowers }: Omit<Changes, 'signal'>): string[] {
+  return ['--upper', upper, ...lowers.flatMap((lower) => ['--lower', lower])];
+}
+
+/** Starts the executable; its standard output is the stream, and where it `tells`, what it writes to fd 3 the verdict. */
+function produce(args: string[], tells: boolean, signal: AbortSignal | undefined): Output<string> {
+  const written = pipe();
+  const complained = pipe();
+  const told = tells ? pipe() : undefined;
+  const reader = ([fd]: readonly [number, number]) => new Socket({ fd, readable: true, writable: false });
+  const theirs = [written[1], complained[1], ...(told ? [told[1]] : [])];
+  let pid: number;
+  try {
+    if (signal?.aborted) throw new AbortedError();
+    pid = spawn({ path: runtimePath(), argv: ['kapsel-runtime', ...args], env: [], fds: [null, ...theirs] });
+  } catch (error) {
+    for (const [read] of [written, complained, ...(told ? [told] : [])]) closeSync(read);
+    throw error;
+  } finally {
+    for (const fd of theirs) closeSync(fd);
+  }
+  const stream = reader(written);
+  const attended = attend(pid, args[0]!, { stdout: told && reader(told), stderr: reader(complained), signal });
+  return { stream, verdict: attended };
 }
 
 interface RunOptions {

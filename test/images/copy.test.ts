@@ -1,0 +1,191 @@
+// `copy` between transports: digests stay where bytes do, and skopeo reads what was written.
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { busyboxFacts, busyboxLayers, hostArchitecture, ociLayout } from '../harness/images.ts';
+import { skopeo, TestRegistry } from '../harness/registry.ts';
+import { failure, TestStore } from '../registry/faulty.ts';
+import { scratchDirectory } from './store.ts';
+
+const t = suite('copy');
+let scratch: Awaited<ReturnType<typeof scratchDirectory>>;
+let registry: TestRegistry;
+let store: TestStore;
+let layout: string;
+let number = 0;
+
+t.before(async () => {
+  scratch = await scratchDirectory('copy');
+  registry = await TestRegistry.start();
+  const layers = await busyboxLayers(scratch.path);
+  layout = join(scratch.path, 'layout');
+  const image = { layers, config: busyboxFacts.config, name: 'it' };
+  await ociLayout(layout, [image, { ...image, architecture: 'riscv64', compression: 'zstd' }]);
+  await registry.push(`oci:${layout}:it`, 'both:1', ['--all']);
+});
+t.after(async () => {
+  await registry.close();
+  await scratch.remove();
+});
+t.before.each(async () => {
+  store = await TestStore.make();
+});
+t.after.each(() => store.close());
+
+const fresh = () => join(scratch.path, `${++number}`);
+const docker = (name: string) => `docker://${registry.host}/${name}`;
+const raw = (name: string) =>
+  skopeo('inspect', '--raw', ...(name.startsWith('docker:') ? ['--tls-verify=false'] : []), name);
+const inspected = async (name: string) =>
+  JSON.parse(await skopeo('inspect', ...(name.startsWith('docker:') ? ['--tls-verify=false'] : []), name)) as {
+    Digest: string;
+    Layers: string[];
+    Labels: object;
+  };
+
+t('all platforms from registry to registry, byte for byte', async () => {
+  const digest = await store.images.copy(docker('both:1'), docker('mirror/both:2'), { all: true });
+  assert.is(await raw(docker('mirror/both:2')), await raw(docker('both:1')));
+  assert.is((await inspected(docker('mirror/both:2'))).Digest, digest);
+  // Every platform can be had from there.
+  for (const arch of [hostArchitecture(), 'riscv64']) {
+    await skopeo(
+      'copy',
+      '--src-tls-verify=false',
+      `--override-arch=${arch}`,
+      docker('mirror/both:2'),
+      `dir:${fresh()}`,
+    );
+  }
+});
+
+t('one platform keeps its digest from any place to any other', async () => {
+  const expected = JSON.parse(await raw(docker('both:1'))) as { manifests: { digest: string }[] };
+  const { digest } = expected.manifests[0]!;
+  const chain = [
+    docker('both:1'),
+    `oci:${fresh()}:one`,
+    `dir:${fresh()}`,
+    `oci-archive:${fresh()}:two`,
+    docker('again:1'),
+  ];
+  for (const [index, from] of chain.slice(0, -1).entries()) {
+    assert.is(await store.images.copy(from, chain[index + 1]!), digest, `${from} to ${chain[index + 1]}`);
+  }
+  for (const place of chain.slice(1)) {
+    const { Digest, Labels } = await inspected(place);
+    assert.is(Digest, digest, place);
+    assert.equal(Labels, busyboxFacts.config.Labels);
+  }
+  assert.equal(store.contents(), [], 'nothing stays in the store');
+});
+
+t('an index goes through a directory and a layout whole', async () => {
+  const [directory, oci] = [fresh(), fresh()];
+  await store.images.copy(docker('both:1'), `dir:${directory}`, { all: true });
+  assert.is(await readFile(join(directory, 'manifest.json'), 'utf8'), await raw(docker('both:1')));
+  await store.images.copy(`dir:${directory}`, `oci:${oci}:all`, { all: true });
+  await store.images.copy(`oci:${oci}:all`, docker('through:1'), { all: true });
+  assert.is(await raw(docker('through:1')), await raw(docker('both:1')));
+  await skopeo('copy', '--all', `dir:${directory}`, `oci:${fresh()}:x`);
+});
+
+t('Docker’s media types on demand, and skopeo agrees', async () => {
+  await store.images.copy(docker('both:1'), docker('dockers:1'), { format: 'docker' });
+  const manifest = JSON.parse(await raw(docker('dockers:1'))) as { mediaType: string; layers: { mediaType: string }[] };
+  assert.is(manifest.mediaType, 'application/vnd.docker.distribution.manifest.v2+json');
+  assert.is(manifest.layers[0]?.mediaType, 'application/vnd.docker.image.rootfs.diff.tar.gzip');
+  await inspected(docker('dockers:1'));
+  await failure(
+    store.images.copy(docker('both:1'), docker('dockers:2'), { format: 'docker', platform: 'linux/riscv64' }),
+    'FORMAT_UNSUPPORTED',
+    /zstd/,
+  );
+});
+
+t('a layout takes more images, and a name moves', async () => {
+  const path = fresh();
+  await store.images.copy(docker('both:1'), `oci:${path}:a`);
+  await store.images.copy(docker('both:1'), `oci:${path}:b`, { platform: 'linux/riscv64' });
+  await store.images.copy(docker('both:1'), `oci:${path}:a`, { platform: 'linux/riscv64' });
+  const { manifests } = JSON.parse(await readFile(join(path, 'index.json'), 'utf8')) as {
+    manifests: { digest: string; annotations: Record<string, string> }[];
+  };
+  assert.equal(manifests.map(({ annotations }) => Object.values(annotations).join()).sort(), ['a', 'b']);
+  assert.is(manifests[0]!.digest, manifests[1]!.digest);
+  await failure(store.images.copy(`oci:${path}`, docker('x:1')), 'ARCHIVE_AMBIGUOUS', /2 images/);
+  await failure(store.images.copy(`oci:${path}:c`, docker('x:1')), 'IMAGE_NOT_FOUND', /it has/);
+});
+
+t('docker save’s archive is packed for a registry', async () => {
+  const path = fresh();
+  await skopeo('copy', '--src-tls-verify=false', docker('both:1'), `docker-archive:${path}:example.com/a:1`);
+  for (const [name, source] of [
+    ['packed:1', path],
+    ['packed:2', `${path}:example.com/a:1`],
+    ['packed:3', `${path}:@0`],
+  ]) {
+    await store.images.copy(`docker-archive:${source}`, docker(name!));
+    const { layers } = JSON.parse(await raw(docker(name!))) as { layers: { mediaType: string }[] };
+    assert.ok(
+      layers.every(({ mediaType }) => mediaType.endsWith('gzip')),
+      'layers are packed',
+    );
+    await skopeo('copy', '--src-tls-verify=false', docker(name!), `dir:${fresh()}`);
+  }
+  await failure(
+    store.images.copy(`docker-archive:${path}:other:1`, docker('x:1')),
+    'IMAGE_NOT_FOUND',
+    /example.com\/a:1/,
+  );
+});
+
+t('into the store, under the name asked for', async () => {
+  await store.images.copy(docker('both:1'), 'kapsel:mine:1');
+  const id = store.images.resolve('mine:1')?.id;
+  assert.is(await store.images.copy(`oci:${layout}:it`, 'mine:2'), id);
+  await failure(store.images.copy(docker('both:1'), 'mine:3', { all: true }), 'PLATFORM_INVALID');
+});
+
+t('what fails leaves nothing at the destination', async () => {
+  const bad = fresh();
+  execFileSync('cp', ['-r', layout, bad]);
+  const index = JSON.parse(await readFile(join(bad, 'index.json'), 'utf8')) as { manifests: { digest: string }[] };
+  const list = JSON.parse(await readFile(join(bad, 'blobs', ...index.manifests[0]!.digest.split(':')), 'utf8')) as {
+    manifests: { digest: string }[];
+  };
+  const manifest = JSON.parse(await readFile(join(bad, 'blobs', ...list.manifests[0]!.digest.split(':')), 'utf8')) as {
+    layers: { digest: string; size: number }[];
+  };
+  const last = manifest.layers.at(-1)!;
+  await writeFile(join(bad, 'blobs', ...last.digest.split(':')), Buffer.alloc(last.size));
+  for (const transport of ['oci', 'dir', 'oci-archive', 'docker-archive']) {
+    const path = fresh();
+    await failure(store.images.copy(`oci:${bad}:it`, `${transport}:${path}`), 'DIGEST_MISMATCH');
+    assert.not.ok(existsSync(path), `${transport} is there`);
+  }
+  await failure(store.images.copy(`oci:${bad}:it`, docker('bad:1')), 'DIGEST_MISMATCH');
+  await failure(store.images.copy(docker('bad:1'), `dir:${fresh()}`), 'IMAGE_NOT_FOUND');
+  await failure(
+    store.images.copy(`oci:${layout}:it`, `dir:${scratch.path}/none/below/${'x'.repeat(300)}`),
+    'OUTPUT_REFUSED',
+  );
+  assert.equal(store.contents(), []);
+  assert.not.ok(
+    readdirSync(scratch.path).some((name) => name.startsWith('.')),
+    'no temporary file',
+  );
+  await rm(bad, { recursive: true });
+});
+
+t('a transport that is none is refused in one line', async () => {
+  for (const name of ['docker-daemon:a:1', 'http://x/y', 'containers-storage:a', 'oci:', 'dir:']) {
+    await failure(store.images.copy(name, `dir:${fresh()}`), 'TRANSPORT_INVALID');
+  }
+});
+
+t.run();
