@@ -56,6 +56,8 @@ t('a layer that is not foreign has no business elsewhere', () => {
   assert.equal(results['not foreign']!.asked, []);
 });
 
+const outer = '8.8.8.8 1.1.1.1 172.15.0.1 172.32.0.1 192.169.0.1 2606:4700::1 [2606:4700::1]';
+for (const address of outer.split(' ')) t(`${address} is of the internet`, () => assert.ok(isPublic(address)));
 const inner = `127.0.0.1 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 0.0.0.0 100.64.0.1 224.0.0.1
   255.255.255.255 ::1 :: fe80::1 fd00::1 ::ffff:8.8.8.8 ::ffff:7f00:1 ff02::1 64:ff9b::7f00:1 2002:7f00:1:: 2001:0:7f00:1::
   localhost`;
