@@ -1,6 +1,7 @@
 // `copy` between transports: digests stay where bytes do, and skopeo reads what was written.
 
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,7 +9,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { busyboxFacts, busyboxLayers, hostArchitecture, ociLayout } from '../harness/images.ts';
 import { skopeo, TestRegistry } from '../harness/registry.ts';
-import { failure, TestStore } from '../registry/faulty.ts';
+import { failure, type Fault, FaultyRegistry, sendManifest, TestStore } from '../registry/faulty.ts';
 import { scratchDirectory } from './store.ts';
 
 const t = suite('copy');
@@ -180,6 +181,54 @@ t('what fails leaves nothing at the destination', async () => {
     'no temporary file',
   );
   await rm(bad, { recursive: true });
+});
+
+t('a registry that lies about an index is not followed for ever', async () => {
+  const faulty = await new FaultyRegistry(layout).start();
+  try {
+    const source = `docker://${faulty.host}/a/b:1`;
+    const mediaType = 'application/vnd.oci.image.index.v1+json';
+    const answer = (document: (of: string) => object): Fault => {
+      return (request, response) => {
+        const name = /manifests\/(.+)$/.exec(request.url ?? '')?.[1];
+        if (name === undefined) return false;
+        sendManifest(response, Buffer.from(JSON.stringify(document(name))));
+        return true;
+      };
+    };
+    const hashed = (document: object) => {
+      const bytes = Buffer.from(JSON.stringify(document));
+      return { mediaType, size: bytes.length, digest: `sha256:${createHash('sha256').update(bytes).digest('hex')}` };
+    };
+    // An index cannot hold its own digest; one that says so is found out.
+    const itself = { mediaType, size: 100, digest: `sha256:${'1'.repeat(64)}` };
+    faulty.fault = answer(() => ({ schemaVersion: 2, mediaType, manifests: [itself] }));
+    await failure(store.images.copy(source, `dir:${fresh()}`, { all: true }), 'SIZE_MISMATCH');
+    await failure(store.images.copy(source, `dir:${fresh()}`), 'MANIFEST_INVALID', /another index/);
+    // A chain of indexes that each hold the next.
+    const chain = new Map<string, object>();
+    let top: object = { schemaVersion: 2, mediaType, manifests: [] };
+    for (let depth = 0; depth < 50; depth++) {
+      const entry = hashed(top);
+      chain.set(entry.digest, top);
+      top = { schemaVersion: 2, mediaType, manifests: [entry] };
+    }
+    faulty.fault = answer((name) => chain.get(name) ?? top);
+    const path = fresh();
+    await failure(store.images.copy(source, `dir:${path}`, { all: true }), 'MANIFEST_INVALID', /too deep/);
+    assert.not.ok(existsSync(path));
+    assert.ok(faulty.requests.length < 20);
+    // More than a manifest may have.
+    const long = { schemaVersion: 2, mediaType, manifests: [], padding: 'x'.repeat(5 << 20) };
+    faulty.fault = answer(() => long);
+    await failure(
+      store.images.copy(source, `dir:${fresh()}`, { all: true }),
+      'REGISTRY_PROTOCOL',
+      /larger than 4194304 bytes/,
+    );
+  } finally {
+    await faulty.close();
+  }
 });
 
 t('a transport that is none is refused in one line', async () => {

@@ -1,7 +1,7 @@
 // A source's image → a sink: blobs first, then the manifest. Where every blob arrives as it was, so does the manifest, and
 // the digest stays; where a layer was packed anew, a manifest is written around the same config, so the image id stays.
 
-import { KapselError } from '../../errors.ts';
+import { ImageError } from '../../errors.ts';
 import { type Document, parseManifest, sha256 } from '../../../registry/manifest.ts';
 import { type Descriptor, mediaTypes } from '../../../registry/oci.ts';
 import type { LayerProgress } from '../types.ts';
@@ -60,7 +60,7 @@ export async function sendDocument(
   const { signal, onProgress } = options;
   if (document.kind === 'index') {
     // Digests are checked, so that no index holds itself; a long chain of them is still nobody's image.
-    if (depth === 3) throw new KapselError('MANIFEST_INVALID', `the index ${document.digest} is too deep in others`);
+    if (depth === 3) throw new ImageError('MANIFEST_INVALID', `the index ${document.digest} is too deep in others`);
     for (const entry of document.index.manifests) {
       const part = await tree.document(entry, signal);
       await sendDocument(tree, part, sink, options, depth + 1);
@@ -114,10 +114,7 @@ async function sendLayer(
     sent = await sink.blob({ ...common, mediaType, digest: undefined, size: undefined, open }, signal);
     const made = await verdict;
     if (made && made.digest !== sent.digest) {
-      throw new KapselError(
-        'DIGEST_MISMATCH',
-        `layer ${name} arrived as ${sent.digest}, it was sent as ${made.digest}`,
-      );
+      throw new ImageError('DIGEST_MISMATCH', `layer ${name} arrived as ${sent.digest}, it was sent as ${made.digest}`);
     }
   } else {
     const { size, open } = layer;
