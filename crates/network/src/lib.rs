@@ -9,6 +9,7 @@ mod link;
 pub mod names;
 pub mod namespace;
 pub mod netlink;
+pub mod nftables;
 mod poll;
 pub mod relay;
 mod shaper;

@@ -94,6 +94,11 @@ impl Message {
         Self(bytes)
     }
 
+    /// As it is sent, but for its number.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn add_flags(&mut self, flags: i32) {
         let had = u16::from_ne_bytes([self.0[6], self.0[7]]);
         self.0[6..8].copy_from_slice(&(had | flags as u16).to_ne_bytes());

@@ -101,42 +101,38 @@ impl Socket {
         };
     }
 
-    /// Sends all of them at once and waits until they are carried out. The first that fails is the error; whether those
-    /// after it are carried out is the family's business: nftables takes all or none.
+    /// Sends all of them at once. The first that fails is the error; whether those after it are carried out is the
+    /// family's business: nftables takes all or none.
     pub fn change(&mut self, mut batch: Batch) -> Result<()> {
-        let Some(last) = batch.messages.last_mut() else { return Ok(()) };
-        last.add_flags(libc::NLM_F_ACK);
         let (first, mut bytes) = (self.number, Vec::new());
-        for message in &mut batch.messages {
+        let count = batch.messages.len();
+        for (index, message) in batch.messages.iter_mut().enumerate() {
+            // Failures are always answered. Of the last two, since some kernels do not answer the end of a transaction.
+            if index + 2 >= count {
+                message.add_flags(libc::NLM_F_ACK);
+            }
             message.set_number(self.number);
-            self.number += 1;
+            self.number = self.number.wrapping_add(1);
             bytes.extend_from_slice(&message.0);
+        }
+        if count == 0 {
+            return Ok(());
         }
         self.send_all(&bytes)?;
         let mut failure = None;
         let mut buffer = vec![0; ANSWER];
-        'answers: loop {
-            let answer = self.receive(&mut buffer)?;
+        // The kernel carries out what it is sent before it returns: every answer is there.
+        while let Some(answer) = self.receive(&mut buffer, MsgFlags::MSG_DONTWAIT)? {
             for received in messages(answer).filter(|received| received.kind == libc::NLMSG_ERROR) {
-                // A batch that nftables could not even begin is answered in the name of its first message.
                 let index = received.number.wrapping_sub(first) as usize;
                 let Some(step) = batch.steps.get(index) else { continue };
                 let errno = errno_of(&received);
                 if errno != 0 && errno != step.tolerated && failure.is_none() {
                     failure = Some(failed(&step.what, errno, &received));
                 }
-                if index + 1 == batch.steps.len() || errno != 0 && index == 0 && self.is_over(&batch, errno) {
-                    break 'answers;
-                }
             }
         }
         failure.map_or(Ok(()), Err)
-    }
-
-    /// Whether no further answer comes: a batch of netfilter that failed as a whole.
-    fn is_over(&self, batch: &Batch, errno: i32) -> bool {
-        batch.messages[0].0[4..6] == NFNL_MSG_BATCH_BEGIN.to_ne_bytes()
-            && matches!(errno, libc::EPERM | libc::ENOMEM | libc::EOPNOTSUPP)
     }
 
     /// Asks for one thing; `None` where there is no such thing.
@@ -169,8 +165,8 @@ impl Socket {
         let mut buffer = vec![0; ANSWER];
         let mut changed = false;
         loop {
-            for received in messages(self.receive(&mut buffer)?).filter(|received| received.number == number)
-            {
+            let Some(answer) = self.receive(&mut buffer, MsgFlags::empty())? else { continue };
+            for received in messages(answer).filter(|received| received.number == number) {
                 // The list changed while it was told.
                 changed |= received.flags & libc::NLM_F_DUMP_INTR != 0;
                 match received.kind {
@@ -200,13 +196,15 @@ impl Socket {
         Ok(())
     }
 
-    fn receive<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+    /// `None`: nothing is there now.
+    fn receive<'a>(&self, buffer: &'a mut [u8], flags: MsgFlags) -> Result<Option<&'a [u8]>> {
         loop {
-            match recv(self.fd.as_raw_fd(), buffer, MsgFlags::empty()) {
+            match recv(self.fd.as_raw_fd(), buffer, flags) {
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(None),
                 length => {
                     let length = length.at(|| "cannot hear the kernel's network")?;
-                    return Ok(&buffer[..length]);
+                    return Ok(Some(&buffer[..length]));
                 }
             }
         }
