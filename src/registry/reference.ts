@@ -53,8 +53,9 @@ export function familiar(reference: Reference): string {
 
 /** `debian`, `user/app`, `127.0.0.1:5000/a`: no tag, no digest. */
 export function familiarName({ registry, repository }: Reference): string {
-  if (registry !== dockerHub) return `${registry}/${repository}`;
-  return repository.replace(/^library\/(?=[^/]+$)/, '');
+  const short = repository.replace(/^library\/(?=[^/]+$)/, '');
+  // `docker.io/a.b/c` without its first part would be another registry's.
+  return registry === dockerHub && split(short).registry === dockerHub ? short : `${registry}/${repository}`;
 }
 
 /** The form that is stored, with one spelling a meaning: `docker.io/library/debian:12`. */

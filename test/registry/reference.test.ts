@@ -14,6 +14,7 @@ const meanings: [text: string, canonical: string, familiar: string][] = [
   ['docker.io/debian', 'docker.io/library/debian:latest', 'debian:latest'],
   ['index.docker.io/library/debian', 'docker.io/library/debian:latest', 'debian:latest'],
   ['docker.io/user/app', 'docker.io/user/app:latest', 'user/app:latest'],
+  ['docker.io/a.b/c', 'docker.io/a.b/c:latest', 'docker.io/a.b/c:latest'],
   ['localhost/app', 'localhost/app:latest', 'localhost/app:latest'],
   ['localhost:5000/app', 'localhost:5000/app:latest', 'localhost:5000/app:latest'],
   ['127.0.0.1:5000/debian:12', '127.0.0.1:5000/debian:12', '127.0.0.1:5000/debian:12'],
