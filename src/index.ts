@@ -9,4 +9,5 @@ export type { EngineOptions } from './engine/engine.ts';
 export type { Event, EventsOptions } from './engine/events.ts';
 export type { Volume } from './engine/volumes.ts';
 export type * from './engine/images.ts';
+export type * from './engine/system.ts';
 export type { EngineInfo, EngineVersion } from './engine/info.ts';

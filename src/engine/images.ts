@@ -8,7 +8,7 @@ import type { Access, RegistryOptions } from '../registry/client.ts';
 import type { ImageConfig, Platform } from '../registry/oci.ts';
 import { distance, formatPlatform, parsePlatform } from '../registry/platform.ts';
 import { canonical, parseReference } from '../registry/reference.ts';
-import { KapselError, NotFoundError } from './errors.ts';
+import { InvalidArgumentError, KapselError, NotFoundError } from './errors.ts';
 import { hostPrefix, recall } from './images/host-memory.ts';
 import { historyOf } from './images/history.ts';
 import { layerPath } from './images/layer-path.ts';
@@ -113,7 +113,13 @@ export class Images {
 
   /** To the registry that the name says. */
   async push(reference: string, options: CopyOptions = {}): Promise<PushResult> {
-    const { row } = this.#present(reference);
+    const { row, name: stored } = this.#present(reference);
+    if (stored === undefined) {
+      throw new InvalidArgumentError(
+        'REFERENCE_INVALID',
+        `cannot push ${reference}: an id says nothing of where to: tag it first`,
+      );
+    }
     const [{ pushImage }, transfer] = await Promise.all([import('./images/transports/copy.ts'), this.#transfer()]);
     const { document, reference: name } = await pushImage(transfer, row, reference, options);
     return { reference: shown(name), digest: document.digest, size: document.bytes.length };

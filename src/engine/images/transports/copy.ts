@@ -74,6 +74,7 @@ export async function saveImages(
       const image = await storedImage(row, shop);
       const called = format === 'docker-archive' ? names.filter((name) => !name.includes('@')) : names;
       await sendImage(image, sink, { ...options, names: called, signal });
+      shop.database.appendEvent({ kind: 'image', action: 'save', id: row.id, attributes: { name: image.name } });
     }
   });
 }
@@ -97,6 +98,7 @@ export async function pushImage(shop: Workshop, row: ImageRow, name: string, opt
     });
     shop.database.insertLayerSources(sources);
     shop.database.tag(`${registry}/${repository}@${document.digest}`, row.id);
+    shop.database.appendEvent({ kind: 'image', action: 'push', id: row.id, attributes: { name } });
   }
   return { document, reference: canonical(reference) };
 }
