@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     DeleteTable = 2,
     NewChain = 3,
     GetChain = 4,
+    DeleteChain = 5,
     NewRule = 6,
     NewSet = 9,
     NewElement = 12,

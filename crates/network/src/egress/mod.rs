@@ -1,0 +1,284 @@
+//! What a container that is not trusted may reach: nothing but what is named. A guard stands at the host's end of each of
+//! its interfaces, where every frame comes by, those of raw sockets too, before it is bridged, routed or translated: so it
+//! holds for the host's own services, for neighbours of the same network and for everybody else alike.
+//!
+//! A guard is a table of the packet filter that belongs to a socket. Nobody else can change or flush it, and it goes with
+//! whoever holds it, so that there is nothing to repair and nothing to forget.
+
+mod ruleset;
+
+use std::{net::IpAddr, time::Duration};
+
+use serde::Deserialize;
+
+use self::ruleset::{CHAINS, SETS, Set, same_hardware};
+use crate::{
+    description::{Cidr, Mac, octets},
+    error::{Error, Result},
+    link::check_name,
+    netlink::{Attributes, Batch, Family, Socket},
+    nftables::{
+        IN_TABLE, Kind, TABLE,
+        expression::{LIST_ELEMENT, Rule, data},
+        message, transaction,
+    },
+};
+
+/// NFPROTO_NETDEV: what comes by at an interface.
+const NETDEV: u8 = 5;
+
+/// The host's end of an interface, and who its container is there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Link {
+    /// The name of the host's end.
+    pub peer: String,
+    /// The container's hardware address.
+    pub mac: Mac,
+    /// The container's addresses, with the lengths of their networks' prefixes.
+    pub addresses: Vec<Cidr>,
+}
+
+/// The guard of a container; without it everything is allowed again.
+#[derive(Debug)]
+pub struct Guard {
+    socket: Socket,
+    table: String,
+}
+
+impl Guard {
+    /// Lets nothing through but to `allowed`, and answers to who asked first. `table`: a name that nobody has.
+    pub fn new(table: &str, allowed: &[Cidr]) -> Result<Self> {
+        let mut guard = Self { socket: Socket::open(Family::Netfilter)?, table: table.to_owned() };
+        let table = guard.table.clone();
+        transaction(&mut guard.socket, None, |batch| {
+            skeleton(batch, &table);
+            for (set, elements) in
+                [("allowed4", intervals(allowed, false)), ("allowed6", intervals(allowed, true))]
+            {
+                push_elements(batch, Kind::NewElement, &table, set, &elements);
+            }
+        })?;
+        Ok(guard)
+    }
+
+    /// Guards an interface from now on; to be called before its container runs. `NOT_SUPPORTED` before Linux 5.16.
+    pub fn add(&mut self, link: &Link) -> Result<()> {
+        check_name(&link.peer)?;
+        let Self { socket, table } = self;
+        transaction(socket, None, |batch| {
+            for (set, elements) in own(link) {
+                push_elements(batch, Kind::NewElement, table, set, &elements);
+            }
+            for (hook, prefix, leads) in HOOKS {
+                let chain = format!("{prefix}-{}", link.peer);
+                push_hook(batch, table, &link.peer, hook, &chain);
+                if hook == INGRESS {
+                    same_hardware(&link.mac.0).iter().for_each(|rule| push_rule(batch, table, &chain, rule));
+                }
+                push_rule(batch, table, &chain, &Rule::new().leads(leads));
+            }
+        })
+        .map_err(|error| match error.errno {
+            libc::EOPNOTSUPP => Error {
+                message: format!(
+                    "{}; egress rules need Linux 5.16 and nf_tables' egress hook",
+                    error.message
+                ),
+                ..error
+            },
+            _ => error,
+        })
+    }
+
+    /// Does not guard an interface any more, which may be gone already.
+    pub fn remove(&mut self, link: &Link) -> Result<()> {
+        for (_, prefix, _) in HOOKS {
+            let chain = Attributes::new().string(TABLE, &self.table);
+            let chain = chain.string(CHAIN_NAME, &format!("{prefix}-{}", link.peer));
+            let what = format!("cannot take the guard from {}", link.peer);
+            self.forget(|batch, _| batch.push(what, message(NETDEV, Kind::DeleteChain, 0, &chain)))?;
+        }
+        for (set, elements) in own(link) {
+            self.forget(|batch, table| push_elements(batch, Kind::DeleteElement, table, set, &elements))?;
+        }
+        Ok(())
+    }
+
+    /// Takes something away that may be gone.
+    fn forget(&mut self, fill: impl FnOnce(&mut Batch, &str)) -> Result<()> {
+        let Self { socket, table } = self;
+        match transaction(socket, None, |batch| fill(batch, table)) {
+            Err(error) if error.errno != libc::ENOENT => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the container reach an address for a while, and for as long as what it has begun then goes on.
+    pub fn pin(&mut self, address: IpAddr, good: Duration) -> Result<()> {
+        let set = if address.is_ipv4() { "pinned4" } else { "pinned6" };
+        let key = octets(address);
+        let (new, old) = ([element(&key, false, Some(good))], [element(&key, false, None)]);
+        let Self { socket, table } = self;
+        let pinned = transaction(socket, None, |batch| {
+            // The kernel does not prolong one that it has: add it in any case, take it away, add it with its new end.
+            push_elements(batch, Kind::NewElement, table, set, &new);
+            push_elements(batch, Kind::DeleteElement, table, set, &old);
+            push_elements(batch, Kind::NewElement, table, set, &new);
+        });
+        pinned
+            .map_err(|error| Error { message: format!("cannot allow {address}: {}", error.message), ..error })
+    }
+}
+
+/// `NF_NETDEV_*`
+const INGRESS: u32 = 0;
+const EGRESS: u32 = 1;
+/// Hook, how the chain of an interface begins, and the chain that it leads to. What leaves a container comes in here.
+const HOOKS: [(u32, &str, &str); 2] = [(INGRESS, "from", "leaving"), (EGRESS, "to", "arriving")];
+/// NFTA_CHAIN_NAME
+const CHAIN_NAME: u16 = 3;
+
+/// The table without a container in it.
+fn skeleton(batch: &mut Batch, table: &str) {
+    const FLAGS: u16 = 2;
+    const NFT_TABLE_F_OWNER: u32 = 2;
+    let new = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let what = format!("cannot make the table {table}");
+    let owned = Attributes::new().string(TABLE, table).big(FLAGS, NFT_TABLE_F_OWNER);
+    batch.push(what, message(NETDEV, Kind::NewTable, new, &owned));
+    for (number, set) in SETS.iter().enumerate() {
+        let what = format!("cannot make the set {} of the table {table}", set.name);
+        batch.push(what, message(NETDEV, Kind::NewSet, new, &describe(set, table, number as u32 + 1)));
+    }
+    for chain in CHAINS {
+        let attributes = Attributes::new().string(TABLE, table).string(CHAIN_NAME, chain.name);
+        let what = format!("cannot make the chain {} of the table {table}", chain.name);
+        batch.push(what, message(NETDEV, Kind::NewChain, new, &attributes));
+        (chain.rules)().iter().for_each(|rule| push_rule(batch, table, chain.name, rule));
+    }
+}
+
+fn describe(set: &Set, table: &str, id: u32) -> Attributes {
+    // linux/netfilter/nf_tables.h, NFTA_SET_*; nft(8) reads the types.
+    const INTERVAL: u32 = 4;
+    const TIMEOUT: u32 = 0x10;
+    const EVALUATED: u32 = 0x20;
+    let mut flags = 0;
+    flags |= if set.interval { INTERVAL } else { 0 };
+    flags |= if set.timeout { TIMEOUT } else { 0 };
+    flags |= if set.learns { EVALUATED } else { 0 };
+    // Each field takes whole words of four bytes, and six bits of the number of the type.
+    let length = set.key.iter().map(|(_, length)| length.next_multiple_of(4)).sum();
+    let length = if set.key.len() == 1 { set.key[0].1 } else { length };
+    let kind = set.key.iter().fold(0, |kind, (field, _)| kind << 6 | field);
+    let size = Attributes::new().big(1, set.size);
+    let attributes = Attributes::new()
+        .string(TABLE, table)
+        .string(2, set.name)
+        .big(3, flags)
+        .big(4, kind)
+        .big(5, length)
+        .big(10, id);
+    if set.size > 0 { attributes.nest(9, &size) } else { attributes }
+}
+
+fn push_hook(batch: &mut Batch, table: &str, peer: &str, hook: u32, name: &str) {
+    const HOOK: u16 = 4;
+    const POLICY: u16 = 5;
+    const KIND: u16 = 7;
+    const ACCEPT: u32 = 1;
+    // Number, priority, interface.
+    let place = Attributes::new().big(1, hook).big(2, 0).string(3, peer);
+    let attributes = Attributes::new()
+        .string(TABLE, table)
+        .string(CHAIN_NAME, name)
+        .nest(HOOK, &place)
+        .big(POLICY, ACCEPT)
+        .string(KIND, "filter");
+    let new = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    batch.push(format!("cannot guard {peer}"), message(NETDEV, Kind::NewChain, new, &attributes));
+}
+
+fn push_rule(batch: &mut Batch, table: &str, chain: &str, rule: &Rule) {
+    const EXPRESSIONS: u16 = 4;
+    let append = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
+    let attributes =
+        Attributes::new().string(TABLE, table).string(IN_TABLE, chain).nest(EXPRESSIONS, &rule.0);
+    let what = format!("cannot add a rule to the chain {chain} of the table {table}");
+    batch.push(what, message(NETDEV, Kind::NewRule, append, &attributes));
+}
+
+fn push_elements(batch: &mut Batch, kind: Kind, table: &str, set: &str, elements: &[Attributes]) {
+    const ELEMENTS: u16 = 3;
+    let flags = if matches!(kind, Kind::NewElement) { libc::NLM_F_CREATE } else { 0 };
+    // An attribute is shorter than 64 KiB.
+    for some in elements.chunks(500) {
+        let list = some.iter().fold(Attributes::new(), |list, element| list.nest(LIST_ELEMENT, element));
+        let attributes = Attributes::new().string(TABLE, table).string(IN_TABLE, set).nest(ELEMENTS, &list);
+        let what = format!("cannot change the set {set} of the table {table}");
+        batch.push(what, message(NETDEV, kind, flags, &attributes));
+    }
+}
+
+/// An element of a set; `is_end`: the first that an interval has no more; `good`: how long it lives.
+fn element(key: &[u8], is_end: bool, good: Option<Duration>) -> Attributes {
+    const KEY: u16 = 1;
+    const FLAGS: u16 = 3;
+    const TIMEOUT: u16 = 4;
+    let mut element = Attributes::new().nest(KEY, &data(key));
+    if is_end {
+        element = element.big(FLAGS, 1);
+    }
+    if let Some(good) = good {
+        element = element.bytes(TIMEOUT, &(good.as_millis() as u64).to_be_bytes());
+    }
+    element
+}
+
+/// Who the container is and where its neighbours are, as elements. It has a link-local address too where it has one of
+/// IPv6.
+fn own(link: &Link) -> [(&'static str, Vec<Attributes>); 3] {
+    let mut addresses: Vec<IpAddr> = link.addresses.iter().map(|cidr| cidr.address).collect();
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        let [a, b, c, d, e, f] = link.mac.0;
+        addresses.push([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f].into());
+    }
+    let of = |is_ipv6: bool| {
+        let some = addresses.iter().filter(move |address| address.is_ipv6() == is_ipv6);
+        some.map(|address| element(&octets(*address), false, None)).collect()
+    };
+    [("own4", of(false)), ("own6", of(true)), ("near6", intervals(&link.addresses, true))]
+}
+
+/// Blocks of a family as elements of a set of intervals, which must not overlap: each has a beginning and an end.
+fn intervals(blocks: &[Cidr], is_ipv6: bool) -> Vec<Attributes> {
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    let bytes = |number: u128| {
+        if is_ipv6 { number.to_be_bytes().to_vec() } else { (number as u32).to_be_bytes().to_vec() }
+    };
+    let most: u128 = if is_ipv6 { u128::MAX } else { u32::MAX.into() };
+    let some = blocks.iter().filter(|block| block.is_ipv6() == is_ipv6);
+    let mut ranges: Vec<(u128, u128)> = some
+        .map(|block| {
+            let (first, last) = block.range();
+            (number(first), number(last))
+        })
+        .collect();
+    ranges.sort_unstable();
+    let mut elements = Vec::new();
+    let mut ranges = ranges.into_iter().peekable();
+    while let Some((first, mut last)) = ranges.next() {
+        while let Some((_, further)) = ranges.next_if(|(next, _)| *next <= last.saturating_add(1)) {
+            last = last.max(further);
+        }
+        elements.push(element(&bytes(first), false, None));
+        if last < most {
+            elements.push(element(&bytes(last + 1), true, None));
+        }
+    }
+    elements
+}
