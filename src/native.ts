@@ -2,7 +2,16 @@
 // Nothing else in the project calls the addon (crates/node). Failures are thrown as the classes of engine/errors.ts.
 
 import { load, unwrap } from './native/load.ts';
-import type { ChildExit, MonitorEvent, MonitorReply, PumpEnd, PumpOptions, SpawnOptions } from './native/options.ts';
+import type {
+  ChildExit,
+  Compressed,
+  CompressOptions,
+  MonitorEvent,
+  MonitorReply,
+  PumpEnd,
+  PumpOptions,
+  SpawnOptions,
+} from './native/options.ts';
 
 export { runtimePath } from './native/load.ts';
 export { Database, now } from './native/database.ts';
@@ -64,6 +73,11 @@ export function removeRunDirectory(path: string): void {
 /** Everything written so far to the file system of this path is on the disk (syncfs). */
 export async function syncFileSystem(path: string): Promise<void> {
   unwrap(await load().addon.syncFileSystem(path));
+}
+
+/** Compresses a stream, on as many threads as there are processors; the bytes do not depend on how many. */
+export async function compress(options: CompressOptions): Promise<Compressed> {
+  return unwrap(await load().addon.compress(options));
 }
 
 /** Connects to a monitor's control socket; the path may be longer than 107 bytes. */

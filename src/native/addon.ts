@@ -2,7 +2,7 @@
 // src/native.ts and src/native/ uses them.
 
 import type { Failure } from '../engine/errors.ts';
-import type { ChildExit, PumpOptions, SpawnOptions } from './options.ts';
+import type { ChildExit, Compressed, CompressOptions, PumpOptions, SpawnOptions } from './options.ts';
 
 export type Outcome<T> = T | { failure: Failure };
 
@@ -18,6 +18,7 @@ export interface Addon {
   syncFileSystem(path: string): Promise<Outcome<void>>;
   connect(path: string): Outcome<number>;
   send(fd: number, line: string, fds: readonly number[], wait: boolean): Outcome<number>;
+  compress(options: CompressOptions): Promise<Outcome<Compressed>>;
   pump(options: PumpOptions, onLine: (line: string) => void): Promise<Outcome<string[]>>;
   now(): string;
   openDatabase(path: string): Outcome<NativeDatabase>;

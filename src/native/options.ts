@@ -23,6 +23,22 @@ export interface ChildExit {
   signal: number | null;
 }
 
+/** What to compress, between two descriptors that are closed when it is done. */
+export interface CompressOptions {
+  input: number;
+  output: number;
+  compression: 'gzip' | 'zstd';
+  /** The method's own measure of effort; by default gzip's 6, zstd's 3. */
+  level?: number;
+}
+
+/** What `compress` has written. */
+export interface Compressed {
+  digest: string;
+  /** Bytes. */
+  size: number;
+}
+
 export interface PumpOptions {
   /**
    * The connection to the monitor, with the attach or exec already sent. Stays the caller's to close, after the pump has

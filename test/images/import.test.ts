@@ -53,7 +53,7 @@ t('a compressed tar from a stream, without a name', async () => {
 t('the same tar twice is one layer', async () => {
   await store.images.import(tar, { reference: 'a:1' });
   await store.images.import(tar, { reference: 'a:2', changes: ['CMD sh'] });
-  assert.is(store.contents().filter((name) => name.startsWith('layers/')).length, 1);
+  assert.is(store.contents().filter((name) => name.startsWith('layers/')).length, 2, 'a tree and its recipe');
   assert.is(store.images.list().length, 2);
 });
 

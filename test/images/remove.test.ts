@@ -114,7 +114,7 @@ t('a stopped container keeps its image, unless forced; its layers stay as long a
   );
   await store.images.remove('debian:12', { force: true });
   assert.is(store.images.resolve(id), null);
-  assert.is(store.contents().filter((name) => name.startsWith('layers/')).length, 1);
+  assert.is(store.contents().filter((name) => name.startsWith('layers/')).length, 2, 'a tree and its recipe');
   await store.images.discardLayers(store.database.removeContainer(user));
   assert.equal(store.contents(), []);
 });

@@ -7,6 +7,7 @@
 // napi registers its exports outside of test builds only.
 #![cfg_attr(test, allow(dead_code))]
 
+mod compress;
 mod connection;
 mod database;
 mod descriptors;

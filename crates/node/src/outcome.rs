@@ -36,6 +36,12 @@ impl From<kapsel_state::Error> for Failure {
     }
 }
 
+impl From<kapsel_storage::Error> for Failure {
+    fn from(error: kapsel_storage::Error) -> Self {
+        Self { code: error.code, message: error.message, hint: None, errno: error.errno.unwrap_or(0) }
+    }
+}
+
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::invalid(format!("a row cannot be understood: {error}"))

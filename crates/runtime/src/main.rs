@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 mod clock;
+mod compare;
 mod criu;
 mod document;
 mod error;
 mod host;
 mod info;
 mod launch;
+mod layer;
 mod monitor;
 mod oci;
 mod pack;
@@ -27,13 +29,15 @@ use error::{Error, Result};
 type Verb = fn(&[OsString]) -> Result<ExitCode>;
 
 /// What the engine asks for, and what answers.
-const VERBS: [(&str, Verb); 7] = [
+const VERBS: [(&str, Verb); 9] = [
     ("monitor", monitor::run),
     ("unpack", unpack::run),
+    ("layer", layer::run),
     ("host", host::run),
     ("pack", pack::run),
     ("reap", reap::run),
     ("usage", usage::run),
+    ("compare", compare::run),
     ("info", info::run),
 ];
 

@@ -1,4 +1,4 @@
-//! `unpack`: a tar on stdin becomes a tree, in a process that sees nothing but that tree.
+//! `unpack`: a tar on stdin becomes a tree, in a process that sees nothing but that tree. Its recipe goes to fd 3.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,20 +13,34 @@ use kapsel_storage::unpack::{Limits, Mode, Options, unpack};
 use crate::error::{Error, Result};
 use crate::{output, rootless};
 
-const USAGE: &str = "usage: kapsel-runtime unpack --into DIR [--digest sha256:HEX] [--diff-id sha256:HEX] [--mode layer|archive]";
+const USAGE: &str = "usage: kapsel-runtime unpack --into DIR [--digest sha256:HEX] [--diff-id sha256:HEX] [--mode layer|archive] [--recipe]";
 
 /// `kapsel-runtime unpack`.
 pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let rootless = rootless::enter()?;
-    let (directory, options) = parse(arguments, rootless)?;
-    confine(&directory, rootless)?;
-    // The descriptor itself: confine has closed every other.
+    let Request { into, options, recipe } = parse(arguments, rootless)?;
+    // SAFETY: no pointer is passed.
+    if recipe && unsafe { libc::fcntl(3, libc::F_GETFD) } < 0 {
+        return Err(Error::new("USAGE", format!("fd 3, where the recipe goes, is not open; {USAGE}")));
+    }
+    confine(&into, rootless, if recipe { 4 } else { 3 })?;
+    // The descriptors themselves: confine has closed every other.
     // SAFETY: descriptor 0 is open (std sees to that), and nothing else in this process reads or closes it.
     let input = unsafe { File::from_raw_fd(0) };
-    output(&unpack(input, &options)?)
+    // SAFETY: as above; that it is open was tested.
+    let recipe = recipe.then(|| unsafe { File::from_raw_fd(3) });
+    output(&unpack(input, &options, recipe)?)
 }
 
-fn parse(arguments: &[OsString], rootless: bool) -> Result<(PathBuf, Options)> {
+/// What the arguments ask for.
+#[derive(Debug)]
+struct Request {
+    into: PathBuf,
+    options: Options,
+    recipe: bool,
+}
+
+fn parse(arguments: &[OsString], rootless: bool) -> Result<Request> {
     let usage = |what: &str| Error::new("USAGE", format!("{what}; {USAGE}"));
     let mut directory = None;
     let mut options = Options {
@@ -37,8 +51,13 @@ fn parse(arguments: &[OsString], rootless: bool) -> Result<(PathBuf, Options)> {
         rootless,
         limits: Limits::default(),
     };
+    let mut recipe = false;
     let mut arguments = arguments.iter();
     while let Some(flag) = arguments.next() {
+        if flag == "--recipe" {
+            recipe = true;
+            continue;
+        }
         let value = arguments.next().ok_or_else(|| usage(&format!("{} needs a value", flag.display())))?;
         let digest = || value.to_string_lossy().parse::<Digest>();
         match (flag.to_str(), value.to_str()) {
@@ -50,25 +69,25 @@ fn parse(arguments: &[OsString], rootless: bool) -> Result<(PathBuf, Options)> {
             _ => return Err(usage(&format!("{} {} is not known", flag.display(), value.display()))),
         }
     }
-    let directory = directory.ok_or_else(|| usage("--into is missing"))?;
-    Ok((directory, options))
+    let into = directory.ok_or_else(|| usage("--into is missing"))?;
+    Ok(Request { into, options, recipe })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse_words(words: &[&str]) -> Result<(PathBuf, Options)> {
+    fn parse_words(words: &[&str]) -> Result<Request> {
         parse(&words.iter().map(OsString::from).collect::<Vec<_>>(), false)
     }
 
     #[test]
     fn every_flag_is_understood_and_nothing_else() {
         let digest = format!("sha256:{}", "ab".repeat(32));
-        let (directory, options) =
-            parse_words(&["--into", "/x", "--digest", &digest, "--diff-id", &digest, "--mode", "archive"])
-                .unwrap();
-        assert_eq!((directory, options.mode), (PathBuf::from("/x"), Mode::Archive));
+        let words =
+            ["--into", "/x", "--recipe", "--digest", &digest, "--diff-id", &digest, "--mode", "archive"];
+        let Request { into, options, recipe } = parse_words(&words).unwrap();
+        assert_eq!((into, options.mode, recipe), (PathBuf::from("/x"), Mode::Archive, true));
         assert_eq!(options.digest.unwrap().to_string(), digest);
         for words in [
             &[][..],

@@ -25,9 +25,9 @@ fn main() -> ExitCode {
         options.into = PathBuf::from(&directory);
         Ok(())
     } else {
-        confine(Path::new(&directory), rootless)
+        confine(Path::new(&directory), rootless, 3)
     };
-    match ready.and_then(|()| unpack(std::io::stdin(), &options)) {
+    match ready.and_then(|()| unpack(std::io::stdin(), &options, None)) {
         Ok(unpacked) => {
             println!("{}", serde_json::to_string(&unpacked).unwrap_or_default());
             ExitCode::SUCCESS

@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
+use crate::directory::names;
 use crate::error::{Error, Result};
 use crate::extract::marks::{OPAQUE, reserved, whiteout};
 use crate::tar::writer::Writer;
@@ -51,7 +51,7 @@ impl<W: Write> Walk<W> {
         if path.len() > PATH_MAX {
             return Err(Error::new("CHANGES_UNREADABLE", format!("{} is too deep a path", shown(path))));
         }
-        let names = names(&directory).map_err(|error| failed(path, &error))?;
+        let names = names(&directory).map_err(|errno| failed(path, &errno.into()))?;
         if get_xattr(directory.as_fd(), OPAQUE).is_ok_and(|value| value == b"y") {
             self.hidden(path, &names)?;
         }
@@ -129,7 +129,7 @@ impl<W: Write> Walk<W> {
                 Err(Errno::ENOENT) => continue,
                 other => other.map_err(|errno| failed(path, &errno.into()))?,
             };
-            for name in names(&directory).map_err(|error| failed(path, &error))? {
+            for name in names(&directory).map_err(|errno| failed(path, &errno.into()))? {
                 if seen.contains(&name) {
                     continue;
                 }
@@ -158,20 +158,6 @@ fn failed(path: &[u8], cause: &io::Error) -> Error {
 
 fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
-}
-
-/// Sorted, without "." and "..".
-fn names(directory: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut listed = Dir::from_fd(directory.try_clone()?)?;
-    let mut names = Vec::new();
-    for entry in listed.iter() {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// As a tar has it; none of a socket, which no tar has.

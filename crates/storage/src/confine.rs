@@ -19,14 +19,14 @@ const SYS_ADMIN: u32 = 21;
 const MKNOD: u32 = 27;
 const SETFCAP: u32 = 31;
 
-/// Confines this process, for good, to `dir`: it becomes `/` and the working directory; fds from 3 up are closed;
+/// Confines this process, for good, to `dir`: it becomes `/` and the working directory; fds from `keep` up are closed;
 /// capabilities but those that unpacking needs are dropped; no_new_privs and a system call filter are set.
 /// Call it while there is one thread. `rootless` as in [`crate::unpack::Options`].
-pub fn confine(dir: &Path, rootless: bool) -> Result<()> {
+pub fn confine(dir: &Path, rootless: bool, keep: u32) -> Result<()> {
     let refused = |what: &str, errno: Errno| {
         Error::io(
             "CONFINE_FAILED",
-            format!("cannot {what} to unpack into '{}'", dir.display()),
+            format!("cannot {what} to work in '{}' alone", dir.display()),
             &errno.into(),
         )
     };
@@ -34,14 +34,14 @@ pub fn confine(dir: &Path, rootless: bool) -> Result<()> {
     // Without it the old root stays in reach through the working directory.
     nix::unistd::chdir("/").map_err(|errno| refused("change the working directory", errno))?;
     // SAFETY: an fd somebody in this process still owns would then name nothing: the caller has given them up.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, keep, u32::MAX, 0u32) };
     Errno::result(closed).map_err(|errno| refused("close file descriptors", errno))?;
-    let keep: &[u32] = match rootless {
+    let capabilities: &[u32] = match rootless {
         true => &[CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETFCAP],
         false => &[CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETFCAP, MKNOD, SYS_ADMIN],
     };
     // The bounding set stays: it matters to execve alone, which the filter refuses.
-    drop_capabilities(keep).map_err(|errno| refused("drop capabilities", errno))?;
+    drop_capabilities(capabilities).map_err(|errno| refused("drop capabilities", errno))?;
     // SAFETY: takes numbers only.
     let no_new_privs = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     Errno::result(no_new_privs).map_err(|errno| refused("set no_new_privs", errno))?;

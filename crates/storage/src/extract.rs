@@ -6,11 +6,12 @@
 
 mod attributes;
 mod directories;
+mod kept;
 pub(crate) mod marks;
 mod paths;
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
@@ -25,8 +26,9 @@ use crate::remove::remove_at;
 use crate::tar::{Entry, Kind, PATH_MAX, Time, shown};
 use crate::unpack::{self, Options};
 use directories::{Directories, Finish};
+use kept::Kept;
 use marks::Mark;
-use paths::{Paths, Place};
+use paths::{Parent, Paths, Place};
 
 /// How much is written between two looks at the free space.
 const SPACE_STEP: u64 = 4 << 20;
@@ -36,12 +38,14 @@ const SPACE_LEFT: u64 = 64 << 20;
 
 /// Makes one tree.
 pub struct Extractor {
-    root: Rc<OwnedFd>,
+    root: Rc<Parent>,
     paths: Paths,
     layer: bool,
     rootless: bool,
     directories: Directories,
     open: Option<OpenFile>,
+    /// What gives the tar back, where somebody wants it.
+    kept: Option<Kept>,
     /// Bytes until the free space is looked at again.
     space: u64,
 }
@@ -53,8 +57,8 @@ struct OpenFile {
 }
 
 impl Extractor {
-    /// Into `options.into`, which must be empty.
-    pub fn open(options: &Options) -> Result<Self> {
+    /// Into `options.into`, which must be empty. `recipe`: where the layer's recipe goes.
+    pub fn open(options: &Options, recipe: Option<File>) -> Result<Self> {
         let into = &options.into;
         let refused = |cause: std::io::Error| {
             Error::io("UNPACK_FAILED", format!("cannot open the directory '{}'", into.display()), &cause)
@@ -65,20 +69,21 @@ impl Extractor {
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let root = nix::fcntl::open(into, flags, Mode::empty()).map_err(|errno| refused(errno.into()))?;
-        let root = Rc::new(root);
         let layer = options.mode == unpack::Mode::Layer;
         let mut directories = Directories::default();
         if layer {
             // Where the tar does not speak of its root.
             directories.remember(Vec::new(), Finish::implied())?;
         }
+        let paths = Paths::new(root, !layer);
         Ok(Extractor {
-            paths: Paths::new(root.clone(), !layer),
-            root,
+            root: paths.root(),
+            paths,
             layer,
             rootless: options.rootless,
             directories,
             open: None,
+            kept: recipe.map(Kept::new).transpose()?,
             space: 0,
         })
     }
@@ -120,9 +125,17 @@ impl Extractor {
         }
     }
 
+    /// Bytes of the tar that are no file's.
+    pub fn skipped(&mut self, bytes: &[u8]) -> Result<()> {
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.recipe.literal(bytes))
+    }
+
     /// Bytes of the file that was begun last.
     pub fn data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some(open) = &mut self.open else { return self.skipped(bytes) };
+        if let Some(kept) = &mut self.kept {
+            kept.recipe.piece(offset, bytes.len() as u64)?;
+        }
         open.file.write_all_at(bytes, offset).map_err(|cause| failed("write", &open.entry, &cause))?;
         open.written = offset + bytes.len() as u64;
         Ok(())
@@ -146,9 +159,10 @@ impl Extractor {
             .map_err(|errno| failed("set the times of", &entry, &errno.into()))
     }
 
-    /// Gives the directories their modes and times.
+    /// Gives the directories their modes and times, and ends the recipe.
     pub fn finish(self) -> Result<()> {
-        self.directories.finish(&self.paths)
+        self.directories.finish(&self.paths)?;
+        self.kept.map_or(Ok(()), |kept| kept.recipe.finish())
     }
 
     /// Where an entry goes: the directory it is in, made if need be, and its name there.
@@ -159,11 +173,11 @@ impl Extractor {
             Err(Errno::ENOENT | Errno::ENOTDIR) => self.make_parents(&parent, entry)?,
             Err(errno) => return Err(paths::unreachable(entry, errno)),
         };
-        Ok(Place { directory, path: path.to_vec(), slash })
+        Ok(Place::new(directory, &path[slash..]))
     }
 
     /// Makes what is missing of `parent`, 0755 and owned by root.
-    fn make_parents(&mut self, parent: &[u8], entry: &Entry) -> Result<Rc<OwnedFd>> {
+    fn make_parents(&mut self, parent: &[u8], entry: &Entry) -> Result<Rc<Parent>> {
         let mut at = self.root.clone();
         let ends = (0..parent.len()).filter(|&i| parent[i] == b'/').chain([parent.len()]);
         let mut start = 0;
@@ -185,9 +199,11 @@ impl Extractor {
                     });
                     // EEXIST: a symbolic link that leads nowhere.
                     let opaque = made.map_err(|errno| paths::unreachable(entry, errno))?;
-                    let path = parent[..end].to_vec();
-                    let directory =
-                        self.paths.parent(&path).map_err(|errno| paths::unreachable(entry, errno))?;
+                    let directory = self
+                        .paths
+                        .parent(&parent[..end])
+                        .map_err(|errno| paths::unreachable(entry, errno))?;
+                    let path = directory.path.clone();
                     if opaque {
                         let directory =
                             self.paths.directory(&path).map_err(|errno| named("open", &path, errno))?;
@@ -218,6 +234,9 @@ impl Extractor {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd =
             self.create(place, &entry, |at, name| openat(at, name, flags, Mode::from_bits_truncate(0o600)))?;
+        if let Some(kept) = &mut self.kept {
+            kept.recipe.file(&place.path);
+        }
         self.open = Some(OpenFile { file: File::from(fd), entry, written: 0 });
         Ok(())
     }
@@ -269,7 +288,7 @@ impl Extractor {
             Err(Errno::ENOENT | Errno::ENOTDIR) => return Err(dangling()),
             Err(errno) => return Err(paths::unreachable(entry, errno)),
         };
-        let target = Place { directory, path, slash };
+        let target = Place::new(directory, &path[slash..]);
         let there = target.stat().map_err(|_| dangling())?;
         if kind(&there) == SFlag::S_IFDIR || (self.layer && marks::whiteout(&there)) {
             return Err(dangling());
@@ -280,7 +299,8 @@ impl Extractor {
         // Without AT_SYMLINK_FOLLOW a symbolic link gets another name itself.
         self.create(place, entry, |at, name| {
             linkat(&target.directory, target.name(), at, name, AtFlags::empty())
-        })
+        })?;
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.linked(&place.path))
     }
 
     fn node(&mut self, place: &Place, entry: &Entry) -> Result<()> {
@@ -359,6 +379,9 @@ impl Extractor {
     }
 
     fn replace(&mut self, place: &Place, entry: &Entry) -> Result<()> {
+        if let Some(kept) = &mut self.kept {
+            kept.leaving(&self.paths, place)?;
+        }
         let at = place.directory.as_fd();
         match unlinkat(at, place.name(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) => {}

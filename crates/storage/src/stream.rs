@@ -45,6 +45,17 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// The OCI media type of a layer that is packed so.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Compression::None => "application/vnd.oci.image.layer.v1.tar",
+            Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
+
 /// A running pipeline.
 pub struct Stream {
     plain: Receiver<Result<Arc<Chunk>>>,

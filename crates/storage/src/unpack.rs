@@ -1,5 +1,6 @@
 //! A stream → a tree. Owns the order of things; the tar format, the threads and the file system have files of their own.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::extract::Extractor;
-use crate::stream::{Compression, Stream};
+use crate::stream::Stream;
 use crate::tar::{Event, Reader, TarError};
 
 /// What kind of tar it is.
@@ -71,19 +72,32 @@ pub struct Unpacked {
 }
 
 /// Unpacks `input` into `options.into`, and reads it to its end whatever the tar says.
+/// `recipe` gets what is needed beside the tree to have the tar again ([`crate::layer`]).
 /// On an error the directory holds a part: the caller removes it.
 /// Reading happens on a thread of its own, which an error leaves behind if `input` blocks.
 ///
 /// Codes: `LAYER_TRUNCATED`, `LAYER_CORRUPT`, `LAYER_INVALID`, `LAYER_ESCAPES`, `LAYER_DEVICE`, `LAYER_LIMIT`,
 /// `COMPRESSION_UNSUPPORTED`, `DIGEST_MISMATCH`, `DIFF_ID_MISMATCH`, `DISK_FULL`, `TARGET_NOT_EMPTY`, `UNPACK_FAILED`.
-pub fn unpack(input: impl Read + Send + 'static, options: &Options) -> Result<Unpacked> {
-    let mut tree = Extractor::open(options)?;
+pub fn unpack(
+    input: impl Read + Send + 'static,
+    options: &Options,
+    recipe: Option<File>,
+) -> Result<Unpacked> {
+    let mut tree = Extractor::open(options, recipe)?;
     let mut stream = Stream::start(input, options.limits.unpacked_size)?;
     let mut tar = Reader::default();
     let (mut entries, mut declared) = (0, 0u64);
     while let Some(chunk) = stream.next()? {
         let mut bytes = &chunk[..];
-        while let Some(event) = tar.next(&mut bytes)? {
+        loop {
+            let before = bytes;
+            let event = tar.next(&mut bytes)?;
+            let taken = &before[..before.len() - bytes.len()];
+            // Data comes by itself: whatever else was taken is the tar's own.
+            if !matches!(event, Some(Event::Data { .. })) {
+                tree.skipped(taken)?;
+            }
+            let Some(event) = event else { break };
             match event {
                 Event::Entry(entry) => {
                     entries += 1;
@@ -107,11 +121,7 @@ pub fn unpack(input: impl Read + Send + 'static, options: &Options) -> Result<Un
         diff_id: verdict.diff_id,
         unpacked_size: verdict.unpacked_size,
         entries,
-        media_type: match compression {
-            Compression::None => "application/vnd.oci.image.layer.v1.tar",
-            Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-            Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-        },
+        media_type: compression.media_type(),
     })
 }
 

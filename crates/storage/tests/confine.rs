@@ -152,7 +152,7 @@ fn attack_from_inside() {
     let outside = std::fs::File::open("/").unwrap();
     let fd = outside.as_raw_fd();
     std::mem::forget(outside);
-    kapsel_storage::confine::confine(Path::new(&target), false).unwrap();
+    kapsel_storage::confine::confine(Path::new(&target), false, 3).unwrap();
     let mut failures = Vec::new();
     let mut must_fail = |what: &str, result: nix::libc::c_long| {
         if result >= 0 {

@@ -77,7 +77,7 @@ fn seen(top: &Path, whole_seconds: bool) -> BTreeMap<PathBuf, Facts> {
 fn ours(archive: &Path) -> tempfile::TempDir {
     let top = tempfile::tempdir().unwrap();
     let input = std::fs::File::open(archive).unwrap();
-    kapsel_storage::unpack::unpack(input, &Options { rootless: false, ..options(top.path()) })
+    kapsel_storage::unpack::unpack(input, &Options { rootless: false, ..options(top.path()) }, None)
         .unwrap_or_else(|error| panic!("{}: {error}", archive.display()));
     top
 }

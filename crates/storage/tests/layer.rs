@@ -303,7 +303,7 @@ fn a_reader_that_fails_is_told() {
         }
     }
     let directory = tempfile::tempdir().unwrap();
-    let error = kapsel_storage::unpack::unpack(Broken, &options(directory.path())).unwrap_err();
+    let error = kapsel_storage::unpack::unpack(Broken, &options(directory.path()), None).unwrap_err();
     assert_eq!((error.code, error.errno), ("UNPACK_FAILED", Some(nix::libc::ECONNRESET)));
 }
 
@@ -324,8 +324,11 @@ fn a_bad_layer_is_refused_while_its_sender_still_sends() {
     let mut bytes = tar(&[file("../x", "")]);
     bytes.resize(1 << 20, 0);
     let directory = tempfile::tempdir().unwrap();
-    let result =
-        kapsel_storage::unpack::unpack(Endless(std::io::Cursor::new(bytes)), &options(directory.path()));
+    let result = kapsel_storage::unpack::unpack(
+        Endless(std::io::Cursor::new(bytes)),
+        &options(directory.path()),
+        None,
+    );
     assert_eq!(result.unwrap_err().code, "LAYER_ESCAPES");
 }
 

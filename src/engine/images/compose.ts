@@ -26,11 +26,11 @@ export async function composeLayer(
   await layers.sweep();
   const unnamed = await layers.stageUnnamed(randomBytes(8).toString('hex'), signal);
   try {
-    const unpacked = await fill({ into: unnamed.path, mode: 'layer', signal });
+    const unpacked = await fill({ into: unnamed.path, recipe: unnamed.recipe, mode: 'layer', signal });
     const staged = await layers.stage(unpacked.diffId, signal);
     if (staged) {
       try {
-        layers.adopt(unnamed.path, staged);
+        layers.adopt(unnamed, staged);
         await layers.publish([{ staged, row: rowOf(unpacked) }]);
       } catch (error) {
         await layers.discard([staged]);

@@ -143,7 +143,7 @@ async function fetchLayer(
   signal: AbortSignal,
   onBytes: (bytes: number) => void,
 ): Promise<{ staged: StagedLayer; row: LayerRow }> {
-  const { diffId, path } = staged;
+  const { diffId, path, recipe } = staged;
   async function* counted(stop: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     let bytes = 0;
     for await (const piece of source.open(stop)) {
@@ -156,7 +156,7 @@ async function fetchLayer(
     const { digest } = source;
     const { size, unpackedSize } = await unpack(
       { bytes: counted },
-      { into: path, mode: 'layer', digest, diffId, signal },
+      { into: path, mode: 'layer', digest, diffId, recipe, signal },
     );
     return { staged, row: { diffId, size, unpackedSize } };
   } catch (error) {

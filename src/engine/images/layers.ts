@@ -1,4 +1,4 @@
-// The layers of the store: ROOT/layers/HEX, complete or not there.
+// The layers of the store: the tree ROOT/layers/HEX and the recipe ROOT/layers/HEX.recipe, complete or not there.
 // What is being made is ROOT/layers/.HEX, under the lock ROOT/layers/.HEX.lock; one directory for both, since renaming a
 // directory into another needs the right to write to it, which a layer's root may deny to a user who is not root.
 
@@ -11,12 +11,18 @@ import { layerPath } from './layer-path.ts';
 import { type Lock, lock, tryLock } from './locks.ts';
 import { removeTrees, type StoredBlob } from './worker.ts';
 
-/** A layer that only we may make. */
-export interface StagedLayer {
-  diffId: string;
+/** A layer being made, or removed. */
+export interface Staged {
   /** An empty directory. */
   path: string;
+  /** Where its recipe goes: no file yet. */
+  recipe: string;
   lock: Lock;
+}
+
+/** A layer that only we may make. */
+export interface StagedLayer extends Staged {
+  diffId: string;
 }
 
 export class Layers {
@@ -48,7 +54,7 @@ export class Layers {
   /** A layer that is recorded and there. */
   find(diffId: string): LayerRow | undefined {
     const row = this.#database.layer(diffId);
-    return row && existsSync(this.path(diffId)) ? row : undefined;
+    return row && this.#isThere(diffId) ? row : undefined;
   }
 
   /** An empty directory for a layer under its lock, or undefined if by then another has made it. */
@@ -61,7 +67,7 @@ export class Layers {
         return undefined;
       }
       await this.#clear(path);
-      return { diffId, path, lock: held };
+      return { diffId, path, recipe: recipeOf(path), lock: held };
     } catch (error) {
       held.release();
       throw error;
@@ -69,12 +75,12 @@ export class Layers {
   }
 
   /** As `stage`, for a layer whose diffID is known only afterwards; the name is random. */
-  async stageUnnamed(name: string, signal?: AbortSignal): Promise<{ path: string; lock: Lock }> {
+  async stageUnnamed(name: string, signal?: AbortSignal): Promise<Staged> {
     const path = this.#staging(name);
     const held = await lock(`${path}.lock`, signal);
     try {
       await this.#clear(path);
-      return { path, lock: held };
+      return { path, recipe: recipeOf(path), lock: held };
     } catch (error) {
       held.release();
       throw error;
@@ -82,9 +88,10 @@ export class Layers {
   }
 
   /** A tree that was filled before its diffID was known takes the place of the empty one. */
-  adopt(path: string, staged: StagedLayer): void {
+  adopt({ path, recipe }: Staged, staged: StagedLayer): void {
     rmdirSync(staged.path);
     renameSync(path, staged.path);
+    renameSync(recipe, staged.recipe);
   }
 
   /** Complete trees become layers: everything to the disk, then the names, then the rows. */
@@ -99,6 +106,7 @@ export class Layers {
       for (const { staged } of made) {
         if (!existsSync(staged.path) && !this.#database.layer(staged.diffId)) {
           renameSync(this.path(staged.diffId), staged.path);
+          renameSync(this.recipe(staged.diffId), staged.recipe);
         }
       }
       throw error;
@@ -119,6 +127,8 @@ export class Layers {
         renameSync(path, aside);
         replaced.push(aside);
       }
+      // A layer is there when its tree is: the recipe has its name before.
+      renameSync(staged.recipe, this.recipe(staged.diffId));
       renameSync(staged.path, path);
     }
     await syncDirectory(this.#directory);
@@ -134,7 +144,7 @@ export class Layers {
     try {
       for (const diffId of rows.map((row) => row.diffId).sort()) {
         held.push(await lock(`${this.#staging(hex(diffId))}.lock`));
-        if (!existsSync(this.path(diffId))) gone(diffId);
+        if (!this.#isThere(diffId)) gone(diffId);
       }
       for (let attempt = 1; ; attempt++) {
         for (const row of rows) if (!this.#database.layer(row.diffId)) this.#database.insertLayer(row);
@@ -151,29 +161,33 @@ export class Layers {
   }
 
   /** Removes half-made trees and lets go of their locks. */
-  async discard(staged: Iterable<{ path: string; lock: Lock }>): Promise<void> {
+  async discard(staged: Iterable<Staged>): Promise<void> {
     const all = [...staged];
     try {
-      await removeTrees(all.map(({ path }) => path));
+      await removeTrees(all.flatMap(({ path, recipe }) => [path, recipe]));
     } finally {
       for (const { lock: held } of all) held.release();
     }
   }
 
-  /** Removes the trees of layers that the database has forgotten; one that somebody makes anew is theirs. */
+  /** Removes layers that the database has forgotten; one that somebody makes anew is theirs. */
   async remove(diffIds: readonly string[]): Promise<void> {
-    const doomed: { path: string; lock: Lock }[] = [];
+    const doomed: Staged[] = [];
     for (const diffId of diffIds) {
       const path = this.#staging(hex(diffId));
       const held = tryLock(`${path}.lock`);
       if (!held) continue;
-      if (this.#database.layer(diffId) || !existsSync(this.path(diffId))) {
+      const tree = this.path(diffId);
+      const isTree = existsSync(tree);
+      if (this.#database.layer(diffId) || !(isTree || existsSync(this.recipe(diffId)))) {
         held.release();
         continue;
       }
-      await removeTrees(existsSync(path) ? [path] : []);
-      renameSync(this.path(diffId), path);
-      doomed.push({ path, lock: held });
+      await removeTrees([path, recipeOf(path)].filter(existsSync));
+      // The tree first: a recipe alone is no layer.
+      if (isTree) renameSync(tree, path);
+      if (existsSync(this.recipe(diffId))) renameSync(this.recipe(diffId), recipeOf(path));
+      doomed.push({ path, recipe: recipeOf(path), lock: held });
     }
     await this.discard(doomed);
   }
@@ -191,19 +205,24 @@ export class Layers {
     const entries = readdirSync(this.#directory);
     const recorded = new Set(this.#database.layers().map(({ diffId }) => hex(diffId)));
     const names = new Set(
-      entries.filter((name) => name.startsWith('.')).map((name) => name.slice(1).replace(/\.(lock|old)$/, '')),
+      entries.filter((name) => name.startsWith('.')).map((name) => name.slice(1).replace(/\.(lock|old|recipe)$/, '')),
     );
-    const dead: { path: string; lock: Lock }[] = [];
+    const dead: Staged[] = [];
     for (const name of names) {
       const path = this.#staging(name);
       const held = tryLock(`${path}.lock`);
       if (!held) continue;
-      dead.push({ path, lock: held });
+      dead.push({ path, recipe: recipeOf(path), lock: held });
       if (existsSync(`${path}.old`)) await removeTrees([`${path}.old`]);
     }
     await this.discard(dead);
-    const isForgotten = (name: string) => /^[0-9a-f]{64}$/.test(name) && !recorded.has(name);
-    await this.remove(entries.filter(isForgotten).map((name) => `sha256:${name}`));
+    const forgotten = entries.map((name) => /^([0-9a-f]{64})(\.recipe)?$/.exec(name)?.[1]);
+    const isForgotten = (name: string | undefined) => name !== undefined && !recorded.has(name);
+    await this.remove([...new Set(forgotten.filter(isForgotten))].map((name) => `sha256:${name}`));
+  }
+
+  #isThere(diffId: string): boolean {
+    return existsSync(this.path(diffId)) && existsSync(this.recipe(diffId));
   }
 
   #staging(name: string): string {
@@ -211,7 +230,7 @@ export class Layers {
   }
 
   async #clear(path: string): Promise<void> {
-    if (existsSync(path)) await removeTrees([path]);
+    await removeTrees([path, recipeOf(path)].filter(existsSync));
     mkdirSync(path);
     // Becomes the root of a file system, where the tar has no entry for it: whatever the user's umask.
     chmodSync(path, 0o755);
@@ -238,4 +257,8 @@ async function syncDirectory(path: string): Promise<void> {
 
 function hex(diffId: string): string {
   return diffId.slice('sha256:'.length);
+}
+
+function recipeOf(path: string): string {
+  return `${path}.recipe`;
 }

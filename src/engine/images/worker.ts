@@ -1,14 +1,14 @@
 // Work that TypeScript must not do itself, done by `kapsel-runtime`: unpacking, removing, collecting the host's programs.
 // It starts the executable, feeds it, and turns what it says into values and errors; what to do with them is the caller's.
 
-import { closeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { memfd, pipe, reap, runtimePath, spawn } from '../../native.ts';
-import { AbortedError, errorFrom, type Failure, ImageError, KapselError } from '../errors.ts';
+import { compress, memfd, pipe, reap, runtimePath, spawn } from '../../native.ts';
+import { AbortedError, errorFrom, type Failure, KapselError } from '../errors.ts';
 import type { ImageDifference } from './types.ts';
 
 /** What `unpack` answers. */
@@ -39,15 +39,20 @@ export interface UnpackOptions {
   mode: 'layer' | 'archive';
   digest?: string | undefined;
   diffId?: string | undefined;
+  /** A file that is not there yet: gets what is needed, beside the tree, to have the tar again. */
+  recipe?: string | undefined;
   signal?: AbortSignal | undefined;
 }
 
 /** A tar becomes a tree. Rejects with the input's failure where that came first, else with the worker's. */
-export async function unpack(input: Input, { into, mode, digest, diffId, signal }: UnpackOptions): Promise<Unpacked> {
+export async function unpack(input: Input, options: UnpackOptions): Promise<Unpacked> {
+  const { into, mode, digest, diffId, recipe, signal } = options;
   const args = ['unpack', '--into', into, '--mode', mode];
   if (digest !== undefined) args.push('--digest', digest);
   if (diffId !== undefined) args.push('--diff-id', diffId);
-  return JSON.parse(await run(args, { input, signal })) as Unpacked;
+  if (recipe === undefined) return JSON.parse(await run(args, { input, signal })) as Unpacked;
+  args.push('--recipe');
+  return JSON.parse(await run(args, { input, third: openSync(recipe, 'wx', 0o600), signal })) as Unpacked;
 }
 
 /** A checkpoint and all that belongs to it becomes a tar on a descriptor, which is closed here. */
@@ -126,31 +131,45 @@ export interface StoredBlob {
   diffId: string;
 }
 
-/** The blob of a layer, made anew. */
+/** The blob of a layer, made anew: its tar by a worker, packed by the addon, and neither passes through this thread. */
 export function layerBlob({
   tree,
   recipe,
+  diffId,
   compression,
+  level,
   signal,
 }: StoredBlob & {
   compression: 'none' | 'gzip' | 'zstd';
+  /** The method's own measure of effort. */
+  level?: number | undefined;
   signal?: AbortSignal | undefined;
 }): Output<Written> {
-  const args = ['layer', '--tree', tree, '--recipe', recipe, '--compression', compression];
-  const { stream, verdict } = produce(args, true, signal);
-  return { stream, verdict: verdict.then((said) => JSON.parse(said) as Written) };
+  const args = ['layer', '--tree', tree, '--recipe', recipe, '--diff-id', diffId];
+  const { output, verdict } = produce(args, true, signal);
+  const tar = verdict.then((said) => JSON.parse(said) as Pick<Written, 'diffId' | 'unpackedSize'>);
+  const mediaType = 'application/vnd.oci.image.layer.v1.tar';
+  if (compression === 'none') {
+    const whole = tar.then((is) => ({ digest: is.diffId, size: is.unpackedSize, ...is, mediaType }));
+    return { stream: reader(output), verdict: whole };
+  }
+  const [read, write] = pipe();
+  const packed = compress({ input: output, output: write, compression, ...(level !== undefined && { level }) });
+  // The worker's own failure says more than that its reader had to stop.
+  const whole = Promise.allSettled([tar, packed]).then(([made, blob]) => {
+    if (made.status === 'rejected' && made.reason.code !== 'OUTPUT_FAILED') throw made.reason;
+    if (blob.status === 'rejected') throw blob.reason;
+    if (made.status === 'rejected') throw made.reason;
+    return { ...blob.value, ...made.value, mediaType: `${mediaType}+${compression}` };
+  });
+  return { stream: reader(read), verdict: whole };
 }
 
 /** Reads a layer again; rejects where it is not what it was. */
-export async function checkLayer({
-  signal,
-  ...blob
-}: StoredBlob & { signal?: AbortSignal | undefined }): Promise<void> {
-  const { stream, verdict } = layerBlob({ ...blob, compression: 'none', signal });
+export async function checkLayer(layer: StoredBlob & { signal?: AbortSignal | undefined }): Promise<void> {
+  const { stream, verdict } = layerBlob({ ...layer, compression: 'none' });
   stream.resume();
-  const { diffId } = await verdict;
-  if (diffId === blob.diffId) return;
-  throw new ImageError('DIFF_ID_MISMATCH', `it is ${diffId} now: the disk has changed it`);
+  await verdict;
 }
 
 /** A tree and what it lies on, topmost first. */
@@ -180,20 +199,23 @@ export async function unpackDiff({ signal, ...changes }: Changes, options: Unpac
 
 /** Trees that lie on each other, topmost first, as the tar of the one that they make. */
 export function exportTar({ lowers, signal }: Omit<Changes, 'upper'>): Output<void> {
-  const { stream, verdict } = produce(['export', ...lowers.flatMap((lower) => ['--lower', lower])], false, signal);
-  return { stream, verdict: verdict.then(() => undefined) };
+  const { output, verdict } = produce(['export', ...lowers.flatMap((lower) => ['--lower', lower])], false, signal);
+  return { stream: reader(output), verdict: verdict.then(() => undefined) };
 }
 
 function trees({ upper, lowers }: Omit<Changes, 'signal'>): string[] {
   return ['--upper', upper, ...lowers.flatMap((lower) => ['--lower', lower])];
 }
 
-/** Starts the executable; its standard output is the stream, and where it `tells`, what it writes to fd 3 the verdict. */
-function produce(args: string[], tells: boolean, signal: AbortSignal | undefined): Output<string> {
+/** Starts the executable: where its standard output is read, and, where it `tells`, what it writes to fd 3 as the verdict. */
+function produce(
+  args: string[],
+  tells: boolean,
+  signal: AbortSignal | undefined,
+): { output: number; verdict: Promise<string> } {
   const written = pipe();
   const complained = pipe();
   const told = tells ? pipe() : undefined;
-  const reader = ([fd]: readonly [number, number]) => new Socket({ fd, readable: true, writable: false });
   const theirs = [written[1], complained[1], ...(told ? [told[1]] : [])];
   let pid: number;
   try {
@@ -205,9 +227,12 @@ function produce(args: string[], tells: boolean, signal: AbortSignal | undefined
   } finally {
     for (const fd of theirs) closeSync(fd);
   }
-  const stream = reader(written);
-  const attended = attend(pid, args[0]!, { stdout: told && reader(told), stderr: reader(complained), signal });
-  return { stream, verdict: attended };
+  const stdout = told && reader(told[0]);
+  return { output: written[0], verdict: attend(pid, args[0]!, { stdout, stderr: reader(complained[0]), signal }) };
+}
+
+function reader(fd: number): Socket {
+  return new Socket({ fd, readable: true, writable: false });
 }
 
 interface RunOptions {
@@ -215,13 +240,15 @@ interface RunOptions {
   /** On fd 3. */
   document?: object;
   env?: Record<string, string>;
+  /** Its fd 3, where that is no document; closed here. */
+  third?: number;
   /** Instead of being read here; closed here. */
   output?: number;
   signal?: AbortSignal | undefined;
 }
 
 /** Runs the executable to its end and gives back what it wrote. */
-async function run(args: string[], { input, document, env = {}, output, signal }: RunOptions): Promise<string> {
+async function run(args: string[], { input, document, third, env = {}, output, signal }: RunOptions): Promise<string> {
   const theirs: number[] = [];
   const mine: number[] = [];
   const give = (fd: number): number => {
@@ -241,12 +268,14 @@ async function run(args: string[], { input, document, env = {}, output, signal }
   try {
     if (input && 'fd' in input) give(input.fd);
     if (output !== undefined) give(output);
+    if (third !== undefined) give(third);
     if (signal?.aborted) throw new AbortedError();
     const stdin = input && 'bytes' in input ? talk() : undefined;
     const stdout = output === undefined ? listen() : undefined;
     const stderr = listen();
     const fds = [stdin?.fd ?? (input && 'fd' in input ? input.fd : null), stdout?.fd ?? output ?? null, stderr.fd];
     if (document) fds.push(give(memfd(JSON.stringify(document))));
+    else if (third !== undefined) fds.push(third);
     const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     const pid = spawn({ path: runtimePath(), argv: ['kapsel-runtime', ...args], env: lines, fds });
     mine.length = 0;

@@ -2,12 +2,13 @@
 //! fds of parents that were used lately, and says in one line why a name leads nowhere.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
 use crate::error::{Error, Result};
 use crate::tar::{Entry, NAME_MAX, PATH_MAX, shown};
@@ -17,23 +18,44 @@ const KEPT: usize = 64;
 
 /// The ways into one tree.
 pub struct Paths {
-    root: Rc<OwnedFd>,
+    root: Rc<Parent>,
     resolve: ResolveFlag,
-    kept: HashMap<Vec<u8>, Rc<OwnedFd>>,
-    last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    kept: HashMap<Vec<u8>, Rc<Parent>>,
+    last: Option<(Vec<u8>, Rc<Parent>)>,
+}
+
+/// A directory in which something is made.
+pub struct Parent {
+    /// As O_PATH.
+    fd: OwnedFd,
+    /// Where it is: no component is a symbolic link.
+    pub path: Vec<u8>,
+}
+
+impl AsFd for Parent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// A directory and a name in it.
 pub struct Place {
-    /// The directory, as O_PATH.
-    pub directory: Rc<OwnedFd>,
-    /// The whole path, cleaned.
+    /// The directory.
+    pub directory: Rc<Parent>,
+    /// The whole path; only its last component may be a symbolic link.
     pub path: Vec<u8>,
     /// Where the name starts in it.
     pub slash: usize,
 }
 
 impl Place {
+    /// A name in a directory.
+    pub fn new(directory: Rc<Parent>, name: &[u8]) -> Self {
+        let path = joined(&directory.path, name);
+        let slash = path.len() - name.len();
+        Place { directory, path, slash }
+    }
+
     /// The last component.
     pub fn name(&self) -> &[u8] {
         &self.path[self.slash..]
@@ -53,15 +75,16 @@ impl Place {
 
 impl Paths {
     /// Under `root`. `plain`: no component may be a symbolic link.
-    pub fn new(root: Rc<OwnedFd>, plain: bool) -> Self {
+    pub fn new(root: OwnedFd, plain: bool) -> Self {
         let mut resolve =
             ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::RESOLVE_NO_XDEV;
         resolve.set(ResolveFlag::RESOLVE_NO_SYMLINKS, plain);
+        let root = Rc::new(Parent { fd: root, path: Vec::new() });
         Paths { root, resolve, kept: HashMap::new(), last: None }
     }
 
     /// The directory `path`, for making things in it. Symbolic links on the way lead where they would lead in the container.
-    pub fn parent(&mut self, path: &[u8]) -> nix::Result<Rc<OwnedFd>> {
+    pub fn parent(&mut self, path: &[u8]) -> nix::Result<Rc<Parent>> {
         if path.is_empty() {
             return Ok(self.root.clone());
         }
@@ -73,7 +96,7 @@ impl Paths {
         let fd = match self.kept.get(path) {
             Some(fd) => fd.clone(),
             None => {
-                let fd = Rc::new(self.resolve(path, OFlag::O_PATH | OFlag::O_DIRECTORY)?);
+                let fd = Rc::new(self.find(path)?);
                 if self.kept.len() == KEPT {
                     self.kept.clear();
                 }
@@ -85,9 +108,64 @@ impl Paths {
         Ok(fd)
     }
 
+    fn find(&self, path: &[u8]) -> nix::Result<Parent> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let plain = self.resolve | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        match self.open(path, flags, plain) {
+            Err(Errno::ELOOP) if self.resolve != plain => {}
+            other => return other.map(|fd| Parent { fd, path: path.to_vec() }),
+        }
+        // The kernel decides where it leads; ours is only the name of that place.
+        let there = fstat(self.open(path, flags, self.resolve)?)?;
+        let real = self.real(path)?;
+        let fd = self.open(&real, flags, plain)?;
+        let here = fstat(&fd)?;
+        let is_there = (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino);
+        is_there.then_some(Parent { fd, path: real }).ok_or(Errno::ELOOP)
+    }
+
+    /// The same path without symbolic links.
+    fn real(&self, path: &[u8]) -> nix::Result<Vec<u8>> {
+        let mut names: Vec<Vec<u8>> = path.rsplit(|&c| c == b'/').map(<[u8]>::to_vec).collect();
+        let (mut real, mut links) = (Vec::new(), 0);
+        while let Some(name) = names.pop() {
+            match &name[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    real.truncate(last(&real).unwrap_or(0).saturating_sub(1));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = joined(&real, &name);
+            match readlinkat(&*self.root, &next[..]) {
+                Ok(target) => {
+                    links += 1;
+                    // The kernel's own limit.
+                    if links > 40 {
+                        return Err(Errno::ELOOP);
+                    }
+                    let target = target.into_vec();
+                    if target.starts_with(b"/") {
+                        real.clear();
+                    }
+                    names.extend(target.rsplit(|&c| c == b'/').map(<[u8]>::to_vec));
+                }
+                Err(Errno::EINVAL) => real = next,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(real)
+    }
+
+    /// The root.
+    pub fn root(&self) -> Rc<Parent> {
+        self.root.clone()
+    }
+
     /// The directory `path` itself, opened for reading; its last component is no symbolic link.
     pub fn directory(&self, path: &[u8]) -> nix::Result<OwnedFd> {
-        self.resolve(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW)
+        self.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, self.resolve)
     }
 
     /// Something was replaced: fds kept under a path may now be another path's.
@@ -96,8 +174,8 @@ impl Paths {
         self.last = None;
     }
 
-    fn resolve(&self, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
-        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(self.resolve);
+    fn open(&self, path: &[u8], flags: OFlag, resolve: ResolveFlag) -> nix::Result<OwnedFd> {
+        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
         let path = if path.is_empty() { b"." } else { path };
         loop {
             match openat2(&*self.root, path, how) {
@@ -141,6 +219,11 @@ pub fn clean(path: &[u8], entry: &[u8]) -> Result<Vec<u8>> {
         return Err(too_long(entry, PATH_MAX, "in its path"));
     }
     Ok(clean)
+}
+
+/// A name below a path; the root's is empty.
+pub fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
+    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
 }
 
 /// Where the last component of a clean path starts; `None`: it is the root.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kapsel_storage::Result;
+use kapsel_storage::layer::Written;
 use kapsel_storage::tar::writer::Writer;
 use kapsel_storage::tar::{Entry, Kind};
 use kapsel_storage::unpack::{Limits, Mode, Options, Unpacked, unpack};
@@ -59,7 +60,27 @@ pub fn options(into: &Path) -> Options {
 }
 
 pub fn unpack_bytes(bytes: Vec<u8>, options: &Options) -> Result<Unpacked> {
-    unpack(Cursor::new(bytes), options)
+    unpack(Cursor::new(bytes), options, None)
+}
+
+/// Unpacks a tar, gives its recipe, and proves that both together are the tar again.
+pub fn unpack_and_back(tar: &[u8], options: &Options) -> tempfile::NamedTempFile {
+    let recipe = tempfile::NamedTempFile::new().unwrap();
+    let unpacked = unpack(Cursor::new(tar.to_vec()), options, Some(recipe.reopen().unwrap())).unwrap();
+    let (written, bytes) = layer(&options.into, recipe.path()).unwrap();
+    assert_eq!(bytes.len(), tar.len());
+    assert!(bytes == tar, "the tar came back changed");
+    assert_eq!((written.diff_id, written.unpacked_size), (unpacked.diff_id, unpacked.unpacked_size));
+    recipe
+}
+
+/// The tar of a layer.
+pub fn layer(tree: &Path, recipe: &Path) -> Result<(Written, Vec<u8>)> {
+    let tree = std::fs::File::open(tree).unwrap().into();
+    let recipe = std::fs::File::open(recipe).unwrap();
+    let mut bytes = Vec::new();
+    let written = kapsel_storage::layer::write(tree, recipe, None, &mut bytes)?;
+    Ok((written, bytes))
 }
 
 /// Runs a program to its end; panics with its words where it fails.

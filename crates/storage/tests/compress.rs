@@ -1,0 +1,101 @@
+//! A tar packed on several threads: what others unpack of it is the tar, and the bytes are always the same.
+
+mod support;
+
+use std::io::{Cursor, Read};
+use std::process::{Command, Stdio};
+
+use kapsel_storage::Compression;
+use kapsel_storage::compress::{Compressed, compress};
+use kapsel_storage::unpack::unpack;
+use support::*;
+
+fn packed(tar: &[u8], compression: Compression, level: Option<i32>) -> (Compressed, Vec<u8>) {
+    let mut blob = Vec::new();
+    (compress(tar, compression, level, &mut blob).unwrap(), blob)
+}
+
+/// Without structure, so that blocks do not shrink to nothing.
+fn noise(length: usize) -> String {
+    let mut seed = 7u32;
+    let next = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        char::from(b' ' + (seed >> 26) as u8)
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+#[test]
+fn a_blob_is_the_tar_packed_and_always_the_same() {
+    let bytes = tar(&[file("noise", &noise(3_000_000)), file("text", &"text ".repeat(1 << 20))]);
+    for (compression, level) in [
+        (Compression::Gzip, None),
+        (Compression::Gzip, Some(1)),
+        (Compression::Gzip, Some(0)),
+        (Compression::Zstd, None),
+        (Compression::Zstd, Some(1)),
+    ] {
+        let (compressed, blob) = packed(&bytes, compression, level);
+        let mut plain = Vec::new();
+        match compression {
+            // One member: what reads only the first has everything.
+            Compression::Gzip => flate2::read::GzDecoder::new(&blob[..]).read_to_end(&mut plain).unwrap(),
+            _ => zstd::Decoder::new(&blob[..]).unwrap().read_to_end(&mut plain).unwrap(),
+        };
+        assert!(plain == bytes, "{compression:?} {level:?}");
+        assert_eq!(
+            (compressed.size, compressed.digest),
+            (blob.len() as u64, kapsel_storage::Digest::of(&blob))
+        );
+        assert!(packed(&bytes, compression, level).1 == blob);
+        // And what we unpack of it is the same layer.
+        let there = tempfile::tempdir().unwrap();
+        let unpacked = unpack(Cursor::new(blob), &options(there.path()), None).unwrap();
+        assert_eq!(unpacked.diff_id, kapsel_storage::Digest::of(&bytes));
+        assert_eq!(unpacked.media_type, compression.media_type());
+    }
+}
+
+#[test]
+fn the_sizes_around_a_block_come_out_whole() {
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        for size in [
+            0,
+            1,
+            (512 << 10) - 1,
+            512 << 10,
+            (512 << 10) + 1,
+            1 << 20,
+            (4 << 20) - 1,
+            4 << 20,
+            (4 << 20) + 1,
+        ] {
+            let bytes = vec![b'x'; size];
+            let (_, blob) = packed(&bytes, compression, None);
+            let program = match compression {
+                Compression::None => &["cat"][..],
+                Compression::Gzip => &["gzip", "-dc"],
+                Compression::Zstd => &["zstd", "-dc"],
+            };
+            let mut command = Command::new(program[0]);
+            let mut child =
+                command.args(&program[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            let feeding = std::thread::spawn(move || std::io::Write::write_all(&mut stdin, &blob).unwrap());
+            let output = child.wait_with_output().unwrap();
+            feeding.join().unwrap();
+            assert!(output.status.success() && output.stdout == bytes, "{compression:?} of {size}");
+        }
+    }
+}
+
+#[test]
+fn a_level_that_there_is_not_is_refused_and_a_full_disk_is_told() {
+    for (compression, level) in [(Compression::Gzip, 10), (Compression::Zstd, 23), (Compression::Zstd, -1)] {
+        let error = compress(&b""[..], compression, Some(level), &mut std::io::sink()).unwrap_err();
+        assert_eq!(error.code, "LEVEL_INVALID");
+    }
+    let mut full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let error = compress(noise(3_000_000).as_bytes(), Compression::Gzip, None, &mut full).unwrap_err();
+    assert_eq!(error.code, "DISK_FULL");
+}
