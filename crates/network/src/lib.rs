@@ -13,6 +13,7 @@ pub mod netlink;
 pub mod nftables;
 mod poll;
 pub mod relay;
+pub mod services;
 mod shaper;
 pub mod statistics;
 mod sysctl;
