@@ -22,6 +22,7 @@ debianPackages([
   { package: 'containerd', file: '/usr/bin/ctr', why: 'the tests run containerd on the runtime' },
   { package: 'docker.io', file: '/usr/sbin/dockerd', why: 'the tests run Docker and a Swarm on the runtime' },
   { package: 'podman', file: '/usr/bin/podman', why: 'the tests run podman on the runtime' },
+  { package: 'libcap2-bin', program: 'setcap', why: 'the tests give a file of an image capabilities with it' },
   { package: 'util-linux', program: 'setpriv', why: 'the rootless tests become an ordinary user with it' },
 ]);
 setup();
