@@ -98,7 +98,7 @@ export class Images {
     return await (await this.#transfer()).import(archive, options);
   }
 
-  /** The names under which a registry has the tags of a repository. */
+  /** The names under which a registry has the tags of a repository, sorted. */
   async tagsInRegistry(
     repository: string,
     { signal, ...access }: Access & { signal?: AbortSignal | undefined } = {},
@@ -108,7 +108,7 @@ export class Images {
     const names: string[] = [];
     for await (const tag of registry.repository(parsed, access).tags(signal))
       names.push(shown(canonical({ ...parsed, tag })));
-    return names;
+    return names.sort();
   }
 
   /** To the registry that the name says. */

@@ -223,6 +223,7 @@ t('docker’s last line, all tags, and what cannot be pushed', async () => {
   assert.is(exitCode, 0, stderr);
   assert.match(stdout, /^a: digest: sha256:[0-9a-f]{64} size: \d+\nb: digest: sha256:[0-9a-f]{64} size: \d+\n$/);
   const pulled = await test.kapsel(['pull', '-aq', named('all')]);
+  assert.is(pulled.exitCode, 0, pulled.stderr);
   assert.is(pulled.stdout, `${named('all:a')}\n${named('all:b')}\n`);
   assert.is((await test.kapsel(['push', named('none:1')])).exitCode, 1);
   await failure(images.push(id(named('first:1'))), 'REFERENCE_INVALID', /tag it first/);
