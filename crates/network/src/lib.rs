@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod bridge;
 pub mod description;
+pub mod doctor;
 pub mod egress;
 pub mod error;
 mod link;

@@ -1,0 +1,42 @@
+//! What others' firewalls look like to us.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{machine, shell};
+use kapsel_network::{
+    doctor::{Chain, Table, doctor},
+    egress::Guard,
+    nftables::filter::Filter,
+};
+
+#[test]
+fn others_are_recognised_and_what_they_drop_is_told() {
+    let _socket = machine();
+    let findings = doctor("kapsel").unwrap();
+    assert_eq!((findings.table, findings.others.len(), findings.dropping.len()), ("absent", 0, 0));
+    assert!(findings.managers.is_empty() && !findings.ip_forward);
+    Filter::open("kapsel").unwrap().ensure().unwrap();
+    let _guard = Guard::new("kapsel-1", &[]).unwrap();
+    let said = shell(
+        "sysctl -qw net.ipv4.ip_forward=1
+        nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; chain DOCKER-USER { }; }'
+        nft 'table inet firewalld { chain input { type filter hook input priority 0; policy drop; }; }'
+        nft 'table bridge mine { chain forward { type filter hook forward priority 0; policy drop; }; }'",
+    );
+    assert_eq!(said, "");
+    let findings = doctor("kapsel").unwrap();
+    assert_eq!(findings.table, "whole");
+    assert_eq!(findings.managers, BTreeSet::from(["docker", "firewalld"]));
+    let chain = Chain { family: "ip", table: "filter".into(), name: "FORWARD".into() };
+    assert_eq!(findings.dropping, [chain]);
+    let table = |family, name: &str| Table { family, name: name.into() };
+    for other in [table("ip", "filter"), table("inet", "firewalld"), table("bridge", "mine")] {
+        assert!(findings.others.contains(&other), "{other:?}");
+    }
+    assert_eq!(findings.others.len(), 3);
+    assert!(findings.ip_forward);
+    shell("nft flush table inet kapsel");
+    assert_eq!(doctor("kapsel").unwrap().table, "changed");
+}
