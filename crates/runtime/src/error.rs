@@ -71,3 +71,9 @@ impl From<kapsel_storage::Error> for Error {
         Self { code: error.code.to_owned(), message: error.message, errno: error.errno.unwrap_or(0) }
     }
 }
+
+impl From<kapsel_network::error::Error> for Error {
+    fn from(error: kapsel_network::error::Error) -> Self {
+        Self { code: error.code.to_owned(), message: error.message, errno: error.errno }
+    }
+}

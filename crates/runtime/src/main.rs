@@ -16,6 +16,7 @@ mod info;
 mod launch;
 mod layer;
 mod monitor;
+mod network;
 mod oci;
 mod pack;
 mod reap;
@@ -29,7 +30,7 @@ use error::{Error, Result};
 type Verb = fn(&[OsString]) -> Result<ExitCode>;
 
 /// What the engine asks for, and what answers.
-const VERBS: [(&str, Verb); 9] = [
+const VERBS: [(&str, Verb); 10] = [
     ("monitor", monitor::run),
     ("unpack", unpack::run),
     ("layer", layer::run),
@@ -39,6 +40,7 @@ const VERBS: [(&str, Verb); 9] = [
     ("usage", usage::run),
     ("compare", compare::run),
     ("info", info::run),
+    ("network", network::run),
 ];
 
 fn main() -> ExitCode {

@@ -1,0 +1,160 @@
+//! A container connected: the packet filter, its bridges, its interfaces and its ports, in an order that leaves nothing where
+//! one of them fails.
+
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::description::{Bridge, Interface, Uplink};
+use crate::error::Result;
+use crate::netlink::{Family, Socket};
+use crate::nftables::elements::{Port, Published};
+use crate::nftables::filter::{Filter, State};
+use crate::{attach, bridge, namespace};
+
+/// What a container is to have beside what it has.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Connection {
+    /// The packet filter's table.
+    pub table: String,
+    /// Id of the container, which its ports are marked with.
+    pub container: String,
+    /// Its network namespace: `/proc/PID/ns/net`, or where one is mounted.
+    pub namespace: PathBuf,
+    /// Its interfaces. Where there is none, it has still its loopback interface.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
+    /// Its ports.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+}
+
+/// What a running container loses.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Disconnection {
+    /// The packet filter's table.
+    pub table: String,
+    /// Id of the container.
+    pub container: String,
+    /// Its network namespace.
+    pub namespace: PathBuf,
+    /// Names of its interfaces.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
+    /// Its ports.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// Default routes that take the place of lost ones.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+}
+
+/// Default routes by an interface.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Route {
+    /// The interface's name.
+    pub interface: String,
+    /// One of each family.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// What a connection found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Connected {
+    /// The table was missing, or had been changed by others, and has been made: the caller gives [`Filter::repair`] all that
+    /// should be in it, unless there is nothing else.
+    pub made: bool,
+}
+
+/// Connects a container; the caller is in the host's network namespace. `PORT_IN_USE`, `INTERFACE_EXISTS`. Nothing of the
+/// container is left where it fails; bridges stay, as they are the networks'.
+pub fn connect(connection: &Connection) -> Result<Connected> {
+    let Connection { table, container, namespace, interfaces, ports } = connection;
+    let namespace = namespace::open_path(namespace)?;
+    let bridges: Vec<_> = interfaces.iter().filter_map(bridge_of).collect();
+    if bridges.is_empty() && ports.is_empty() {
+        let host = &mut Socket::open(Family::Route)?;
+        attach_all(host, &namespace, interfaces)?;
+        return Ok(Connected { made: false });
+    }
+    let mut filter = Filter::open(table)?;
+    let found = filter.ensure()?;
+    for bridge in &bridges {
+        filter.add_bridge(bridge)?;
+    }
+    let published = published(container, ports);
+    // What can be refused comes first: it costs nothing to take back.
+    if !ports.is_empty() {
+        filter.publish(&published)?;
+    }
+    let attached = || {
+        if !bridges.is_empty() {
+            bridge::forward(bridges.iter().any(|bridge| bridge.addresses.iter().any(|cidr| cidr.is_ipv6())))?;
+        }
+        attach_all(&mut Socket::open(Family::Route)?, &namespace, interfaces)
+    };
+    if let Err(error) = attached() {
+        if !ports.is_empty() {
+            let _ = filter.unpublish(container, Some(&published));
+        }
+        return Err(error);
+    }
+    Ok(Connected { made: found != State::Whole })
+}
+
+/// Takes interfaces and ports from a running container. What is gone is no error.
+pub fn disconnect(disconnection: &Disconnection) -> Result<()> {
+    let Disconnection { table, container, namespace, interfaces, ports, routes } = disconnection;
+    if !ports.is_empty() {
+        Filter::open(table)?.unpublish(container, Some(&published(container, ports)))?;
+    }
+    let namespace = namespace::open_path(namespace)?;
+    for name in interfaces {
+        attach::detach(namespace.as_fd(), name)?;
+    }
+    for route in routes {
+        attach::route(namespace.as_fd(), &route.interface, &route.gateways)?;
+    }
+    Ok(())
+}
+
+/// Takes a network out of the packet filter and removes its bridge. What is gone is no error.
+pub fn remove_bridge(table: &str, name: &str) -> Result<()> {
+    let mut filter = Filter::open(table)?;
+    if filter.state()? == State::Whole {
+        filter.remove_bridge(name)?;
+    }
+    bridge::remove(&mut Socket::open(Family::Route)?, name)
+}
+
+/// Ports with their container.
+pub fn published(container: &str, ports: &[Port]) -> Vec<Published> {
+    ports.iter().map(|port| Published { container: container.to_owned(), port: *port }).collect()
+}
+
+fn bridge_of(interface: &Interface) -> Option<&Bridge> {
+    match &interface.uplink {
+        Uplink::Bridge { bridge, .. } => Some(bridge),
+        Uplink::Macvlan { .. } => None,
+    }
+}
+
+fn attach_all(host: &mut Socket, namespace: &OwnedFd, interfaces: &[Interface]) -> Result<()> {
+    if interfaces.is_empty() {
+        return attach::loopback(namespace.as_fd());
+    }
+    for (done, interface) in interfaces.iter().enumerate() {
+        let result = attach::attach(host, namespace.as_fd(), interface);
+        result.inspect_err(|_| {
+            for interface in &interfaces[..done] {
+                let _ = attach::detach(namespace.as_fd(), &interface.name);
+            }
+        })?;
+    }
+    Ok(())
+}
