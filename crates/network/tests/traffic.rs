@@ -218,6 +218,42 @@ fn a_port_of_one_address_is_only_there() {
 }
 
 #[test]
+fn who_sends_on_reaches_whom_the_port_leads_to_now() {
+    let far = machines();
+    let one = Container::new(&bridge(7), 2, json!([]));
+    let two = Container::new(&bridge(7), 3, json!([]));
+    let mut filter = Filter::open("kapsel").unwrap();
+    let published = |container: &Container| {
+        let ports: Vec<_> = parse(&ports(7, container.number, 8080));
+        kapsel_network::connect::published("c", &ports)
+    };
+    for host in ["192.0.2.1", "fd01::1"] {
+        // The same port of the sender all along.
+        let socket = inside(far.fd(), || {
+            let any = if host.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.connect(SocketAddr::new(host.parse().unwrap(), 8080)).unwrap();
+            Ok(socket)
+        });
+        let socket = socket.unwrap();
+        let ask = || {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut buffer = [0; 64];
+            socket.send(b"?").ok()?;
+            let length = socket.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        };
+        assert_eq!(ask(), None, "refused");
+        for container in [&one, &two] {
+            filter.publish(&published(container)).unwrap();
+            assert!(ask().unwrap().starts_with(&container.number.to_string()));
+            filter.unpublish("c", None).unwrap();
+        }
+        assert_eq!(ask(), None, "refused again");
+    }
+}
+
+#[test]
 fn a_container_reaches_other_machines_with_the_hosts_address() {
     let far = machines();
     inside(far.fd(), || {

@@ -1,5 +1,6 @@
 //! The table made, kept and repaired; networks and ports put into it and taken out.
 
+use super::conntrack;
 use super::elements::{Element, Published, listed, of_bridge, of_port, shown, to_port};
 use super::ruleset::{Chain, SETS, Set, chains};
 use super::{IN_TABLE, INET, Kind, TABLE, message, transaction};
@@ -160,7 +161,11 @@ impl Filter {
         });
         match result {
             Err(error) if error.errno == libc::EEXIST => Err(self.taken(ports).unwrap_or(error)),
-            other => other,
+            Err(error) => Err(error),
+            Ok(()) => {
+                conntrack::forget(&mut self.socket, ports.iter().map(|published| published.port));
+                Ok(())
+            }
         }
     }
 
@@ -196,7 +201,9 @@ impl Filter {
                 element.comment.as_deref() == Some(container) && only.as_ref().is_none_or(is_meant)
             });
             filter.delete(generation, &elements)?;
-            Ok(elements.iter().filter_map(to_port).collect())
+            let ports: Vec<_> = elements.iter().filter_map(to_port).collect();
+            conntrack::forget(&mut filter.socket, ports.iter().map(|published| published.port));
+            Ok(ports)
         })
     }
 

@@ -6,6 +6,7 @@
 //! - [`elements`]: what its sets hold
 //! - [`filter`]: the table made, kept and repaired
 
+mod conntrack;
 pub mod elements;
 pub(crate) mod expression;
 pub mod filter;
