@@ -35,8 +35,9 @@ fn reason(log: &Path) -> Option<String> {
     lines.map_while(std::result::Result::ok).find_map(|line| {
         let (_, error) = line.split_once(" Error ")?;
         let (_, words) = error.split_once("): ").unwrap_or(("", error));
-        // It tries to raise its own limit and goes on without.
-        (!words.starts_with("rlimit:")).then(|| words.trim_end_matches(['\n', '.']).to_owned())
+        // It tries to raise its own limit, and whether it may make a network device, and goes on without.
+        let is_trial = words.starts_with("rlimit:") || words.starts_with("tun: Unable to create tun");
+        (!is_trial).then(|| words.trim_end_matches(['\n', '.']).to_owned())
     })
 }
 
@@ -48,7 +49,8 @@ mod tests {
     fn the_cause_is_told_not_its_consequences() {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("dump.log");
-        let text = "(00.1) Error (criu/util.c:1): rlimit: Can't setup\n(00.2) files\n\
+        let text = "(00.1) Error (criu/tun.c:85): tun: Unable to create tun: Operation not permitted\n\
+            (00.1) Error (criu/util.c:1): rlimit: Can't setup\n(00.2) files\n\
             (00.3) Error (criu/files-reg.c:1790): Can't lookup mount=24 for fd=0\n(00.4) Error (criu/x.c:1): Dump failed\n";
         std::fs::write(&log, text).unwrap();
         let error = failure("cannot checkpoint", &log, &Response::default());

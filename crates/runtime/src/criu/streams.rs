@@ -2,7 +2,7 @@
 //! (`descriptors.json`, as other runtimes have it), and what they are to be is handed over at the restore.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::linux::fs::MetadataExt;
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 
 const NAME: &str = "descriptors.json";
 
-/// What descriptors that become a program's standard streams are, as CRIU names it: `pipe:[INODE]` and, for a file,
-/// `file[MOUNT:INODE]` (in hexadecimal). Asked before there is a program: a shell may have put others in their place when
-/// there is a checkpoint.
+/// What descriptors that become a program's standard streams are, as CRIU names it: `pipe:[INODE]`, for a file
+/// `file[MOUNT:INODE]` and for a terminal of the caller's `tty[NUMBER:DEVICE]` (in hexadecimal). Asked before there is a
+/// program: a shell may have put others in their place when there is a checkpoint.
 pub fn of(streams: [BorrowedFd; 3]) -> Result<[String; 3]> {
     let [stdin, stdout, stderr] = streams.map(name);
     let failed = |error| Error::io("cannot look at the standard streams", &error);
@@ -26,6 +26,10 @@ fn name(stream: BorrowedFd) -> io::Result<String> {
     let target = fs::read_link(format!("/proc/self/fd/{fd}"))?.to_string_lossy().into_owned();
     if !target.starts_with('/') {
         return Ok(target);
+    }
+    if stream.is_terminal() {
+        let data = fs::metadata(format!("/proc/self/fd/{fd}"))?;
+        return Ok(format!("tty[{:x}:{:x}]", data.st_rdev(), data.st_dev()));
     }
     let (mount, inode) = place(stream)?;
     Ok(file_name(mount, inode))
@@ -46,7 +50,7 @@ pub fn file_name(mount: u64, inode: u64) -> String {
 
 /// Those that CRIU must be told not to look for in the container.
 pub fn external(streams: &[String]) -> impl Iterator<Item = &String> {
-    streams.iter().filter(|name| name.starts_with("file["))
+    streams.iter().filter(|name| name.starts_with("file[") || name.starts_with("tty["))
 }
 
 /// Writes them beside the images, and after them what the container has of us.
@@ -73,7 +77,7 @@ pub fn read(images: &Path) -> Result<(Inherited, Option<Ours>)> {
     let ours = names.split_off(names.len().min(3)).try_into().ok();
     let mut found = Inherited::new();
     for (name, fd) in names.into_iter().zip(0..3) {
-        if !name.starts_with("pipe:") && !name.starts_with("file[") {
+        if !["pipe:", "file[", "tty["].iter().any(|kind| name.starts_with(kind)) {
             continue;
         }
         match found.iter_mut().find(|(other, _)| *other == name) {
@@ -100,6 +104,8 @@ mod tests {
         let named = |name: &str, fd| (name.to_owned(), fd);
         let same = written(["/dev/null", "pipe:[12]", "pipe:[12]"], None);
         assert_eq!(same, (vec![named("pipe:[12]", 2)], None));
+        let terminal = written(["tty[8801:19]", "tty[8801:19]", "tty[8801:19]"], None);
+        assert_eq!(terminal, (vec![named("tty[8801:19]", 2)], None));
         let ours = ["file[7:9]".to_owned(), "sha256:0".to_owned()];
         let mixed = written(["file[18:3]", "pipe:[1]", "/dev/pts/0"], Some(&ours));
         assert_eq!(mixed, (vec![named("file[18:3]", 0), named("pipe:[1]", 1)], Some(ours)));
