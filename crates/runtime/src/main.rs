@@ -9,6 +9,7 @@ use serde::Serialize;
 mod clock;
 mod compare;
 mod criu;
+mod diff;
 mod document;
 mod error;
 mod host;
@@ -30,10 +31,12 @@ use error::{Error, Result};
 type Verb = fn(&[OsString]) -> Result<ExitCode>;
 
 /// What the engine asks for, and what answers.
-const VERBS: [(&str, Verb); 10] = [
+const VERBS: [(&str, Verb); 12] = [
     ("monitor", monitor::run),
     ("unpack", unpack::run),
     ("layer", layer::run),
+    ("diff", diff::run),
+    ("export", diff::export),
     ("host", host::run),
     ("pack", pack::run),
     ("reap", reap::run),

@@ -1,222 +1,263 @@
-//! What a container has changed: an overlay's upper directory → a tar of what is new or different, and the list of what
-//! is gone. The container may run meanwhile and rename what it likes: everything is found by directory descriptors, and
-//! no link is followed.
+//! What a container has changed: an overlay's upper directory, read as a layer's tar, as a checkpoint's tar and list of
+//! what is gone, or as the list that `diff` shows; and what lies on each other as the tar of what it looks like.
+//! The cost is that of the upper directory, however much lies below.
 
-use std::collections::HashMap;
-use std::ffi::{CStr, CString};
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+mod attributes;
+mod merged;
+mod tree_writer;
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::fcntl::{AtFlags, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use serde::Serialize;
 
 use crate::directory::names;
 use crate::error::{Error, Result};
-use crate::extract::marks::{OPAQUE, reserved, whiteout};
-use crate::tar::writer::Writer;
-use crate::tar::{Entry, Kind, PATH_MAX, Time, shown};
+use crate::extract::marks::whiteout;
+use crate::extract::paths::joined;
+use crate::tar::{PATH_MAX, shown};
+use attributes::is_opaque;
+use merged::{DIRECTORY, Merged, is_directory};
+use tree_writer::TreeWriter;
 
-const DIRECTORY: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// What has happened to a path, in Docker's letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ChangeKind {
+    /// It is new.
+    #[serde(rename = "A")]
+    Added,
+    /// It was there before, or so was something else of that name.
+    #[serde(rename = "C")]
+    Changed,
+    /// It is gone.
+    #[serde(rename = "D")]
+    Deleted,
+}
 
-/// Writes the tar, and gives the absolute paths of what is gone. `lowers`: the layers below, topmost first.
+/// Writes the upper directory as a layer of an image (OCI image-spec, layer.md): whiteouts for what is gone, entries
+/// sorted by name. `newest`: SOURCE_DATE_EPOCH, in seconds; what is newer is written as if it were of then.
+/// Codes: `CHANGES_UNREADABLE`, `DISK_FULL`.
+pub fn write_layer(upper: &Path, newest: Option<i64>, out: impl Write) -> Result<()> {
+    let mut layer = Layer(TreeWriter::new(out, newest));
+    walk(upper, &[] as &[PathBuf], &mut layer)?;
+    layer.0.finish().map_err(|error| failed(b"", &error))
+}
+
+/// Writes what is new or different as a tar, and gives the absolute paths of what is gone. `lowers`: topmost first.
 pub fn write_tar(upper: &Path, lowers: &[PathBuf], out: impl Write) -> Result<Vec<Vec<u8>>> {
-    let open = |path: &Path| {
-        let opened = nix::fcntl::open(path, DIRECTORY, Mode::empty());
-        opened.map_err(|errno| failed(path.as_os_str().as_encoded_bytes(), &errno.into()))
-    };
-    let top = open(upper)?;
-    let lowers = lowers.iter().map(|lower| open(lower)).collect::<Result<Vec<_>>>()?;
-    let mut walk = Walk { lowers, writer: Writer::new(out), links: HashMap::new(), gone: Vec::new() };
-    walk.directory(top, b"")?;
-    walk.writer.finish().map_err(|error| failed(b"", &error))?;
-    Ok(walk.gone)
+    let mut checkpoint = Checkpoint { tar: TreeWriter::new(out, None), gone: Vec::new() };
+    walk(upper, lowers, &mut checkpoint)?;
+    checkpoint.tar.finish().map_err(|error| failed(b"", &error))?;
+    Ok(checkpoint.gone)
 }
 
-struct Walk<W> {
-    lowers: Vec<OwnedFd>,
-    writer: Writer<W>,
-    /// First names of files that have several, by device and inode.
-    links: HashMap<(u64, u64), Vec<u8>>,
-    gone: Vec<Vec<u8>>,
+/// Tells of every path that is new, different or gone. `lowers`: topmost first.
+pub fn list(
+    upper: &Path,
+    lowers: &[PathBuf],
+    tell: impl FnMut(ChangeKind, &[u8]) -> io::Result<()>,
+) -> Result<()> {
+    walk(upper, lowers, &mut List(tell))
 }
 
-impl<W: Write> Walk<W> {
-    /// Everything in a directory; `path` has no slash at its ends, and is empty for the root.
-    fn directory(&mut self, directory: OwnedFd, path: &[u8]) -> Result<()> {
-        if path.len() > PATH_MAX {
-            return Err(Error::new("CHANGES_UNREADABLE", format!("{} is too deep a path", shown(path))));
-        }
-        let names = names(&directory).map_err(|errno| failed(path, &errno.into()))?;
-        if get_xattr(directory.as_fd(), OPAQUE).is_ok_and(|value| value == b"y") {
-            self.hidden(path, &names)?;
-        }
-        for name in names {
-            let path = joined(path, &name);
-            let below = self.entry(directory.as_fd(), &name, &path).map_err(|error| failed(&path, &error))?;
-            if let Some(below) = below {
-                self.directory(below, &path)?;
-            }
-        }
-        Ok(())
+/// Writes directories that lie on each other, topmost first, as the tar of what a container sees.
+pub fn write_merged(layers: &[PathBuf], newest: Option<i64>, out: impl Write) -> Result<()> {
+    let mut tar = TreeWriter::new(out, newest);
+    let root = Merged::open(layers)?;
+    if let Some(top) = root.top() {
+        let stat = fstat(top).map_err(|errno| failed(b"", &errno.into()))?;
+        tar.directory(top, b"", &stat).map_err(|error| failed(b"", &error))?;
     }
+    merged(&root, b"", &mut tar)?;
+    tar.finish().map_err(|error| failed(b"", &error))
+}
 
-    /// One entry; a directory's content is still to come.
-    fn entry(&mut self, parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> io::Result<Option<OwnedFd>> {
-        let stat = match fstatat(parent, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            // It has gone since it was listed.
-            Err(Errno::ENOENT) => return Ok(None),
-            other => other?,
+fn merged(directory: &Merged, path: &[u8], tar: &mut TreeWriter<impl Write>) -> Result<()> {
+    for (name, at) in directory.names().map_err(|errno| failed(path, &errno.into()))? {
+        let path = below(path, &name)?;
+        let mut entry = || {
+            let stat = fstatat(at, &name[..], AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            tar.other(at.as_fd(), &name, &path, &stat)?;
+            Ok(is_directory(&stat).then(|| directory.child(&name)).transpose()?)
         };
-        if whiteout(&stat) {
-            self.gone.push([b"/", path].concat());
-            return Ok(None);
+        if let Some(child) = entry().map_err(|error: io::Error| failed(&path, &error))? {
+            merged(&child, &path, tar)?;
         }
-        let Some(mut entry) = described(&stat, path) else { return Ok(None) };
-        match entry.kind {
-            Kind::Directory => {
-                let directory = openat(parent, name, DIRECTORY, Mode::empty())?;
-                entry.xattrs = xattrs(directory.as_fd())?;
-                self.writer.entry(&entry)?;
-                return Ok(Some(directory));
-            }
-            Kind::File => match self.links.get(&(stat.st_dev, stat.st_ino)) {
-                Some(first) => (entry.kind, entry.link, entry.size) = (Kind::HardLink, first.clone(), 0),
-                None => return self.file(parent, name, entry, &stat).map(|()| None),
-            },
-            Kind::Symlink => entry.link = readlinkat(parent, name)?.into_vec(),
-            _ => {}
-        }
-        self.writer.entry(&entry)?;
-        Ok(None)
     }
+    Ok(())
+}
 
-    fn file(
+/// Who is told of changes.
+trait Sink {
+    /// A directory that has changed, or is new. The root has the empty path.
+    fn directory(&mut self, directory: &OwnedFd, path: &[u8], stat: &FileStat, was: bool) -> io::Result<()>;
+    /// Anything else.
+    fn other(
         &mut self,
         parent: BorrowedFd<'_>,
         name: &[u8],
-        mut entry: Entry,
+        path: &[u8],
         stat: &FileStat,
-    ) -> io::Result<()> {
-        // Not to be kept waiting by a pipe that has taken its place.
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let file = File::from(openat(parent, name, flags, Mode::empty())?);
-        entry.xattrs = xattrs(file.as_fd())?;
-        self.writer.entry(&entry)?;
-        if stat.st_nlink > 1 {
-            self.links.insert((stat.st_dev, stat.st_ino), entry.path);
+        was: bool,
+    ) -> io::Result<()>;
+    /// `name` in `directory` is gone.
+    fn gone(&mut self, directory: &[u8], name: &[u8]) -> io::Result<()>;
+    /// Everything that was in `directory` is gone: `hidden`, and what a layer above may have made of it.
+    fn opaque(&mut self, directory: &[u8], hidden: &[Vec<u8>]) -> io::Result<()>;
+}
+
+fn walk(upper: &Path, lowers: &[impl AsRef<Path>], sink: &mut impl Sink) -> Result<()> {
+    let failed = |errno: Errno| failed(upper.as_os_str().as_encoded_bytes(), &errno.into());
+    let top = nix::fcntl::open(upper, DIRECTORY, Mode::empty()).map_err(failed)?;
+    let stat = fstat(&top).map_err(failed)?;
+    walk_directory(top, &stat, b"", &Merged::open(lowers)?, true, sink)
+}
+
+/// `lower`: what lies below, hidden or not: what has the name of something hidden has taken its place.
+/// `was`: whether something of its name lay there.
+fn walk_directory(
+    directory: OwnedFd,
+    stat: &FileStat,
+    path: &[u8],
+    lower: &Merged,
+    was: bool,
+    sink: &mut impl Sink,
+) -> Result<()> {
+    let failed = |cause: io::Error| failed(path, &cause);
+    sink.directory(&directory, path, stat, was).map_err(failed)?;
+    let own = names(&directory).map_err(|errno| failed(errno.into()))?;
+    if is_opaque(directory.as_fd()) {
+        let hidden = lower.names().map_err(|errno| failed(errno.into()))?;
+        let hidden = hidden.into_iter().map(|(name, _)| name).filter(|name| own.binary_search(name).is_err());
+        sink.opaque(path, &hidden.collect::<Vec<_>>()).map_err(failed)?;
+    }
+    for name in own {
+        let child = below(path, &name)?;
+        let child_failed = |cause: io::Error| crate::changes::failed(&child, &cause);
+        let stat = match fstatat(&directory, &name[..], AtFlags::AT_SYMLINK_NOFOLLOW) {
+            // It has gone since it was listed.
+            Err(Errno::ENOENT) => continue,
+            other => other.map_err(|errno| child_failed(errno.into()))?,
+        };
+        if whiteout(&stat) {
+            sink.gone(path, &name).map_err(child_failed)?;
+            continue;
         }
-        let copied = io::copy(&mut file.take(entry.size), &mut self.writer)?;
-        // One that has become shorter meanwhile ends in zeros: its header has been written.
-        io::copy(&mut io::repeat(0).take(entry.size - copied), &mut self.writer)?;
+        let was = lower.find(&name).map_err(|errno| child_failed(errno.into()))?;
+        if is_directory(&stat) {
+            let opened = openat(&directory, &name[..], DIRECTORY, Mode::empty());
+            let opened = opened.map_err(|errno| child_failed(errno.into()))?;
+            let under = lower.child(&name).map_err(|errno| child_failed(errno.into()))?;
+            walk_directory(opened, &stat, &child, &under, was.is_some(), sink)?;
+        } else {
+            sink.other(directory.as_fd(), &name, &child, &stat, was.is_some()).map_err(child_failed)?;
+        }
+    }
+    Ok(())
+}
+
+struct Layer<W>(TreeWriter<W>);
+
+impl<W: Write> Sink for Layer<W> {
+    fn directory(&mut self, directory: &OwnedFd, path: &[u8], stat: &FileStat, _: bool) -> io::Result<()> {
+        self.0.directory(directory, path, stat)
+    }
+
+    fn other(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        stat: &FileStat,
+        _: bool,
+    ) -> io::Result<()> {
+        self.0.other(parent, name, path, stat)
+    }
+
+    fn gone(&mut self, directory: &[u8], name: &[u8]) -> io::Result<()> {
+        self.0.mark(&joined(directory, &[b".wh.", name].concat()))
+    }
+
+    fn opaque(&mut self, directory: &[u8], _: &[Vec<u8>]) -> io::Result<()> {
+        self.0.mark(&joined(directory, b".wh..wh..opq"))
+    }
+}
+
+struct Checkpoint<W> {
+    tar: TreeWriter<W>,
+    gone: Vec<Vec<u8>>,
+}
+
+impl<W: Write> Sink for Checkpoint<W> {
+    fn directory(&mut self, directory: &OwnedFd, path: &[u8], stat: &FileStat, _: bool) -> io::Result<()> {
+        if path.is_empty() { Ok(()) } else { self.tar.directory(directory, path, stat) }
+    }
+
+    fn other(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+        stat: &FileStat,
+        _: bool,
+    ) -> io::Result<()> {
+        self.tar.other(parent, name, path, stat)
+    }
+
+    fn gone(&mut self, directory: &[u8], name: &[u8]) -> io::Result<()> {
+        self.gone.push([b"/", &joined(directory, name)[..]].concat());
         Ok(())
     }
 
-    /// What the layers below have in a directory that hides them.
-    fn hidden(&mut self, path: &[u8], own: &[Vec<u8>]) -> Result<()> {
-        let mut seen: Vec<Vec<u8>> = own.to_vec();
-        for lower in &self.lowers {
-            let how = OpenHow::new()
-                .flags(DIRECTORY)
-                .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-            let directory = match openat2(lower, if path.is_empty() { &b"."[..] } else { path }, how) {
-                // Above a layer in which it is something else, there is nothing of it below.
-                Err(Errno::ENOTDIR | Errno::ELOOP) => break,
-                Err(Errno::ENOENT) => continue,
-                other => other.map_err(|errno| failed(path, &errno.into()))?,
-            };
-            for name in names(&directory).map_err(|errno| failed(path, &errno.into()))? {
-                if seen.contains(&name) {
-                    continue;
-                }
-                let is_gone = fstatat(&directory, &name[..], AtFlags::AT_SYMLINK_NOFOLLOW)
-                    .is_ok_and(|stat| whiteout(&stat));
-                if !is_gone {
-                    self.gone.push([b"/", &joined(path, &name)[..]].concat());
-                }
-                seen.push(name);
-            }
-            if get_xattr(directory.as_fd(), OPAQUE).is_ok_and(|value| value == b"y") {
-                break;
-            }
-        }
-        Ok(())
+    fn opaque(&mut self, directory: &[u8], hidden: &[Vec<u8>]) -> io::Result<()> {
+        hidden.iter().try_for_each(|name| self.gone(directory, name))
     }
+}
+
+struct List<F>(F);
+
+impl<F: FnMut(ChangeKind, &[u8]) -> io::Result<()>> List<F> {
+    fn tell(&mut self, kind: ChangeKind, path: &[u8]) -> io::Result<()> {
+        (self.0)(kind, &[b"/", path].concat())
+    }
+
+    fn there(&mut self, path: &[u8], was: bool) -> io::Result<()> {
+        self.tell(if was { ChangeKind::Changed } else { ChangeKind::Added }, path)
+    }
+}
+
+impl<F: FnMut(ChangeKind, &[u8]) -> io::Result<()>> Sink for List<F> {
+    fn directory(&mut self, _: &OwnedFd, path: &[u8], _: &FileStat, was: bool) -> io::Result<()> {
+        // Docker does not speak of the root.
+        if path.is_empty() { Ok(()) } else { self.there(path, was) }
+    }
+
+    fn other(&mut self, _: BorrowedFd<'_>, _: &[u8], path: &[u8], _: &FileStat, was: bool) -> io::Result<()> {
+        self.there(path, was)
+    }
+
+    fn gone(&mut self, directory: &[u8], name: &[u8]) -> io::Result<()> {
+        self.tell(ChangeKind::Deleted, &joined(directory, name))
+    }
+
+    fn opaque(&mut self, directory: &[u8], hidden: &[Vec<u8>]) -> io::Result<()> {
+        hidden.iter().try_for_each(|name| self.gone(directory, name))
+    }
+}
+
+fn below(path: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+    let path = joined(path, name);
+    if path.len() < PATH_MAX {
+        return Ok(path);
+    }
+    Err(Error::new("CHANGES_UNREADABLE", format!("{} is too deep a path", shown(&path))))
 }
 
 fn failed(path: &[u8], cause: &io::Error) -> Error {
-    Error::io(
-        "CHANGES_UNREADABLE",
-        format!("cannot write down the container's /{}", String::from_utf8_lossy(path)),
-        cause,
-    )
-}
-
-fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
-    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
-}
-
-/// As a tar has it; none of a socket, which no tar has.
-fn described(stat: &FileStat, path: &[u8]) -> Option<Entry> {
-    let kind = match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-        SFlag::S_IFREG => Kind::File,
-        SFlag::S_IFDIR => Kind::Directory,
-        SFlag::S_IFLNK => Kind::Symlink,
-        SFlag::S_IFCHR => Kind::CharDevice,
-        SFlag::S_IFBLK => Kind::BlockDevice,
-        SFlag::S_IFIFO => Kind::Fifo,
-        _ => return None,
-    };
-    let device = matches!(kind, Kind::CharDevice | Kind::BlockDevice);
-    let mtime = Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) };
-    Some(Entry {
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        size: if kind == Kind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
-        mtime,
-        device: if device { (libc::major(stat.st_rdev), libc::minor(stat.st_rdev)) } else { (0, 0) },
-        ..Entry::new(path, kind)
-    })
-}
-
-/// Those that belong to the file and not to overlayfs.
-fn xattrs(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    // SAFETY: a null buffer of no length asks for the length.
-    let length = unsafe { libc::flistxattr(file.as_raw_fd(), std::ptr::null_mut(), 0) };
-    let mut list = vec![
-        0_u8;
-        match Errno::result(length) {
-            Err(Errno::EOPNOTSUPP) => return Ok(Vec::new()),
-            other => other?.unsigned_abs(),
-        }
-    ];
-    // SAFETY: the buffer has the length that is given.
-    let length = unsafe { libc::flistxattr(file.as_raw_fd(), list.as_mut_ptr().cast(), list.len()) };
-    list.truncate(Errno::result(length)?.unsigned_abs());
-    let mut found = Vec::new();
-    for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !reserved(name)) {
-        let c_name = CString::new(name).map_err(io::Error::from)?;
-        match get_xattr(file, &c_name) {
-            Ok(value) => found.push((name.to_vec(), value)),
-            // It has been removed meanwhile.
-            Err(Errno::ENODATA) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-    Ok(found)
-}
-
-fn get_xattr(file: BorrowedFd<'_>, name: &CStr) -> nix::Result<Vec<u8>> {
-    // The longest value that the kernel has (XATTR_SIZE_MAX).
-    let mut value = vec![0_u8; 64 << 10];
-    // SAFETY: `name` ends with a NUL, and the buffer has the length that is given.
-    let length =
-        unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
-    value.truncate(Errno::result(length)?.unsigned_abs());
-    Ok(value)
+    let what = format!("cannot write down the container's /{}", String::from_utf8_lossy(path));
+    Error::io("CHANGES_UNREADABLE", what, cause)
 }

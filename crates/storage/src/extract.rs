@@ -4,11 +4,12 @@
 //! Every name is resolved by the kernel under the root's fd (`openat2`, RESOLVE_IN_ROOT), the last component is never
 //! followed, and no decision rests on comparing strings: what an attacker's symlink points to stays inside.
 
-mod attributes;
+pub(crate) mod attributes;
 mod directories;
+mod holes;
 mod kept;
 pub(crate) mod marks;
-mod paths;
+pub(crate) mod paths;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -136,8 +137,10 @@ impl Extractor {
         if let Some(kept) = &mut self.kept {
             kept.recipe.piece(offset, bytes.len() as u64)?;
         }
-        open.file.write_all_at(bytes, offset).map_err(|cause| failed("write", &open.entry, &cause))?;
-        open.written = offset + bytes.len() as u64;
+        for (start, bytes) in holes::data(offset, bytes) {
+            open.file.write_all_at(bytes, start).map_err(|cause| failed("write", &open.entry, &cause))?;
+            open.written = start + bytes.len() as u64;
+        }
         Ok(())
     }
 

@@ -46,7 +46,7 @@ fn what_is_new_is_in_the_tar_and_what_is_gone_is_told() {
     let tar = top.path().join("changes.tar");
     let gone = write_tar(&upper, &[upmost, lowest], std::fs::File::create(&tar).unwrap()).unwrap();
     let gone: Vec<_> = gone.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
-    assert_eq!(gone, ["/hidden/b", "/hidden/a", "/hidden/sub", "/removed"]);
+    assert_eq!(gone, ["/hidden/a", "/hidden/b", "/hidden/sub", "/removed"]);
 
     let into = top.path().join("into");
     std::fs::create_dir(&into).unwrap();

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::tar::{Entry, Kind, Time, shown};
 
 /// Where containers/storage and fuse-overlayfs keep, and look for, an owner that could not be had.
-const OVERRIDE: &CStr = c"user.containers.override_stat";
+pub const OVERRIDE: &CStr = c"user.containers.override_stat";
 
 /// Whether the owner could not be had and must be remembered.
 pub type Remember = bool;

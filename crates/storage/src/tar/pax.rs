@@ -78,13 +78,14 @@ impl Pax {
                 }
             }
             _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                if let Some(key) = key.strip_prefix(b"SCHILY.xattr.") {
+                    let name = decoded(key);
                     if name.is_empty() || name.contains(&0) {
                         return Err(None);
                     }
                     // Of two records with one key the later counts (POSIX).
-                    self.xattrs.retain(|(known, _)| known != name);
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
+                    self.xattrs.retain(|(known, _)| *known != name);
+                    self.xattrs.push((name, value.to_vec()));
                     if self.xattrs.len() > MAX_XATTRS {
                         let text = format!("an entry has more than {MAX_XATTRS} extended attributes");
                         return Err(Some(TarError::Limit(text)));
@@ -98,6 +99,21 @@ impl Pax {
 
 /// More than any file system keeps per file with a name worth having; keeps the search above cheap.
 const MAX_XATTRS: usize = 1024;
+
+/// GNU tar writes an equals sign in a key as `%3D`, and a percent sign as `%25`.
+fn decoded(mut key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(key.len());
+    while let [first, rest @ ..] = key {
+        let (byte, rest) = match key {
+            [b'%', b'3', b'D', rest @ ..] => (b'=', rest),
+            [b'%', b'2', b'5', rest @ ..] => (b'%', rest),
+            _ => (*first, rest),
+        };
+        name.push(byte);
+        key = rest;
+    }
+    name
+}
 
 fn record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     // 2^20 is the limit of a whole header: seven digits.

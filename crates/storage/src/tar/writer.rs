@@ -46,7 +46,7 @@ impl<W: Write> Writer<W> {
             record(&mut pax, b"mtime", decimal_time(entry.mtime).as_bytes());
         }
         for (key, value) in &entry.xattrs {
-            record(&mut pax, &[b"SCHILY.xattr.", &key[..]].concat(), value);
+            record(&mut pax, &[b"SCHILY.xattr.", &encoded(key)[..]].concat(), value);
         }
         if !pax.is_empty() {
             let mut block = header(b"PaxHeaders/0", b'x', 0o644, pax.len() as u64);
@@ -165,6 +165,19 @@ fn record(pax: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     pax.push(b'=');
     pax.extend_from_slice(value);
     pax.push(b'\n');
+}
+
+/// A record's key ends at the first equals sign: GNU tar's way to have one in it.
+fn encoded(xattr: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(xattr.len());
+    for &byte in xattr {
+        match byte {
+            b'=' => key.extend_from_slice(b"%3D"),
+            b'%' => key.extend_from_slice(b"%25"),
+            _ => key.push(byte),
+        }
+    }
+    key
 }
 
 /// Seconds with a fraction; before 1970 both count backwards.
