@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Where a container asks for names, in its own network namespace.
-const NAMES: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11)), 53);
+const NAMES: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// How long each upstream has: half of what the C library waits for us.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
@@ -48,6 +48,9 @@ pub struct Names {
     pub records: Vec<PathBuf>,
     /// Who is asked for other names, from the host's network namespace; nobody: there are none.
     pub upstreams: Vec<SocketAddr>,
+    /// Whether the container's own programs use port 53: they must find it free. It costs tracking its connections.
+    #[serde(default)]
+    pub aside: bool,
 }
 
 /// What a container may reach.
@@ -88,8 +91,9 @@ impl Services {
         }
         if let Some(names) = &description.names {
             let filter = services.filter(description.egress.as_ref())?;
-            let Names { records, upstreams } = names.clone();
-            let sockets = inside(namespace, || Sockets::open(NAMES))?;
+            let Names { records, upstreams, aside } = names.clone();
+            let open = || if aside { Sockets::aside(NAMES) } else { Sockets::open((NAMES, 53).into()) };
+            let sockets = inside(namespace, open)?;
             let server = Server::new(sockets, Settings { records, upstreams, patience: PATIENCE, filter })?;
             services.watch(&server)?;
             services.server = Some(server);

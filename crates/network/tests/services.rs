@@ -18,6 +18,54 @@ use common::{bridge, container, machine, parse, shell};
 use kapsel_network::{namespace::inside, services::Services};
 use serde_json::json;
 
+/// Serves until it is dropped.
+struct Loop(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
+
+impl Loop {
+    fn start(mut services: Services) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&over);
+        let thread = thread::spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                let fd = services.as_fd().as_raw_fd();
+                let mut waited = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+                // SAFETY: one pollfd that outlives the call.
+                if unsafe { libc::poll(&raw mut waited, 1, 20) } > 0 {
+                    services.on_ready();
+                }
+            }
+        });
+        Self(over, Some(thread))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_container_that_serves_names_itself_has_port_53() {
+    let mut socket = machine();
+    let place = container(&mut socket, &bridge(1), 2);
+    let records = tempfile::tempdir().unwrap();
+    std::fs::write(records.path().join("db"), "10.1.0.3 db\n").unwrap();
+    let names = json!({"records": [records.path()], "upstreams": [], "aside": true});
+    let services = Services::start(place.fd(), &parse(&json!({ "names": names }))).unwrap();
+    let serving = Loop::start(services);
+    let own = inside(place.fd(), || {
+        Ok((std::net::UdpSocket::bind("0.0.0.0:53").unwrap(), TcpListener::bind("0.0.0.0:53").unwrap()))
+    });
+    let _own = own.unwrap();
+    let asked = place.shell("dig @127.0.0.11 +short db; dig @127.0.0.11 +short +tcp db; nft flush ruleset");
+    assert_eq!(asked, "10.1.0.3\n10.1.0.3\n");
+    assert_eq!(place.shell("dig @127.0.0.11 +short db"), "10.1.0.3\n");
+    drop(serving);
+    assert_eq!(place.shell("nft list tables"), "");
+}
+
 #[test]
 fn a_container_finds_names_reaches_what_they_stand_for_and_is_found_at_its_ports() {
     let mut socket = machine();
@@ -44,19 +92,7 @@ fn a_container_finds_names_reaches_what_they_stand_for_and_is_found_at_its_ports
         "ports": [port("0.0.0.0"), port("::"),
             {"protocol": "sctp", "hostPort": 8080, "address": "10.1.0.2", "containerPort": 80}],
     });
-    let mut services = Services::start(web.fd(), &parse(&description)).unwrap();
-    let over = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&over);
-    let thread = thread::spawn(move || {
-        while !seen.load(Ordering::Relaxed) {
-            let mut waited =
-                libc::pollfd { fd: services.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: one pollfd that outlives the call.
-            if unsafe { libc::poll(&raw mut waited, 1, 20) } > 0 {
-                services.on_ready();
-            }
-        }
-    });
+    let serving = Loop::start(Services::start(web.fd(), &parse(&description)).unwrap());
     let reach = "python3 -c 'import socket,sys; print(socket.create_connection((sys.argv[1], 80), 3).recv(5).decode())'";
     let asked =
         web.shell(&format!("{reach} 10.1.0.3 2>&1 | tail -1; dig @127.0.0.11 +short db; {reach} 10.1.0.3"));
@@ -80,8 +116,7 @@ fn a_container_finds_names_reaches_what_they_stand_for_and_is_found_at_its_ports
     description["egress"]["names"] = json!(["a..b"]);
     description["ports"] = json!([]);
     assert_eq!(Services::start(db.fd(), &parse(&description)).unwrap_err().code, "NAME_INVALID");
-    over.store(true, Ordering::Relaxed);
-    thread.join().unwrap();
+    drop(serving);
     assert_eq!(shell("nft list tables; ss -Hltun"), "");
     assert_eq!(web.shell("ss -Hlun"), "");
 }

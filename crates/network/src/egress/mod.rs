@@ -18,9 +18,10 @@ use crate::{
     link::check_name,
     netlink::{Attributes, Batch, Family, Socket},
     nftables::{
-        IN_TABLE, Kind, TABLE,
-        expression::{LIST_ELEMENT, Rule, data},
-        message, transaction,
+        Kind,
+        expression::{Rule, data},
+        table::{Hook, Table},
+        transaction,
     },
 };
 
@@ -43,23 +44,21 @@ pub struct Link {
 #[derive(Debug)]
 pub struct Guard {
     socket: Socket,
-    table: String,
+    table: Table,
 }
 
 impl Guard {
     /// Lets nothing through but to `allowed`, and answers to who asked first. `table`: a name that nobody has.
     pub fn new(table: &str, allowed: &[Cidr]) -> Result<Self> {
-        let mut guard = Self { socket: Socket::open(Family::Netfilter)?, table: table.to_owned() };
-        let table = guard.table.clone();
-        transaction(&mut guard.socket, None, |batch| {
+        let table = Table { family: NETDEV, name: table.to_owned() };
+        let mut socket = Socket::open(Family::Netfilter)?;
+        transaction(&mut socket, None, |batch| {
             skeleton(batch, &table);
-            for (set, elements) in
-                [("allowed4", intervals(allowed, false)), ("allowed6", intervals(allowed, true))]
-            {
-                push_elements(batch, Kind::NewElement, &table, set, &elements);
+            for (set, is_ipv6) in [("allowed4", false), ("allowed6", true)] {
+                table.elements(batch, Kind::NewElement, set, &intervals(allowed, is_ipv6));
             }
         })?;
-        Ok(guard)
+        Ok(Self { socket, table })
     }
 
     /// Guards an interface from now on; to be called before its container runs. `NOT_SUPPORTED` before Linux 5.16.
@@ -68,15 +67,16 @@ impl Guard {
         let Self { socket, table } = self;
         transaction(socket, None, |batch| {
             for (set, elements) in own(link) {
-                push_elements(batch, Kind::NewElement, table, set, &elements);
+                table.elements(batch, Kind::NewElement, set, &elements);
             }
-            for (hook, prefix, leads) in HOOKS {
-                let chain = format!("{prefix}-{}", link.peer);
-                push_hook(batch, table, &link.peer, hook, &chain);
-                if hook == INGRESS {
-                    same_hardware(&link.mac.0).iter().for_each(|rule| push_rule(batch, table, &chain, rule));
+            for (number, prefix, leads) in HOOKS {
+                let name = format!("{prefix}-{}", link.peer);
+                let hook = Hook { kind: "filter", number, priority: 0, device: Some(&link.peer) };
+                table.chain(batch, &name, Some(&hook));
+                if number == INGRESS {
+                    same_hardware(&link.mac.0).iter().for_each(|rule| table.rule(batch, &name, rule));
                 }
-                push_rule(batch, table, &chain, &Rule::new().leads(leads));
+                table.rule(batch, &name, &Rule::new().leads(leads));
             }
         })
         .map_err(|error| match error.errno {
@@ -94,19 +94,16 @@ impl Guard {
     /// Does not guard an interface any more, which may be gone already.
     pub fn remove(&mut self, link: &Link) -> Result<()> {
         for (_, prefix, _) in HOOKS {
-            let chain = Attributes::new().string(TABLE, &self.table);
-            let chain = chain.string(CHAIN_NAME, &format!("{prefix}-{}", link.peer));
-            let what = format!("cannot take the guard from {}", link.peer);
-            self.forget(|batch, _| batch.push(what, message(NETDEV, Kind::DeleteChain, 0, &chain)))?;
+            self.forget(|batch, table| table.delete_chain(batch, &format!("{prefix}-{}", link.peer)))?;
         }
         for (set, elements) in own(link) {
-            self.forget(|batch, table| push_elements(batch, Kind::DeleteElement, table, set, &elements))?;
+            self.forget(|batch, table| table.elements(batch, Kind::DeleteElement, set, &elements))?;
         }
         Ok(())
     }
 
     /// Takes something away that may be gone.
-    fn forget(&mut self, fill: impl FnOnce(&mut Batch, &str)) -> Result<()> {
+    fn forget(&mut self, fill: impl FnOnce(&mut Batch, &Table)) -> Result<()> {
         let Self { socket, table } = self;
         match transaction(socket, None, |batch| fill(batch, table)) {
             Err(error) if error.errno != libc::ENOENT => Err(error),
@@ -122,9 +119,9 @@ impl Guard {
         let Self { socket, table } = self;
         let pinned = transaction(socket, None, |batch| {
             // The kernel does not prolong one that it has: add it in any case, take it away, add it with its new end.
-            push_elements(batch, Kind::NewElement, table, set, &new);
-            push_elements(batch, Kind::DeleteElement, table, set, &old);
-            push_elements(batch, Kind::NewElement, table, set, &new);
+            table.elements(batch, Kind::NewElement, set, &new);
+            table.elements(batch, Kind::DeleteElement, set, &old);
+            table.elements(batch, Kind::NewElement, set, &new);
         });
         pinned
             .map_err(|error| Error { message: format!("cannot allow {address}: {}", error.message), ..error })
@@ -136,30 +133,20 @@ const INGRESS: u32 = 0;
 const EGRESS: u32 = 1;
 /// Hook, how the chain of an interface begins, and the chain that it leads to. What leaves a container comes in here.
 const HOOKS: [(u32, &str, &str); 2] = [(INGRESS, "from", "leaving"), (EGRESS, "to", "arriving")];
-/// NFTA_CHAIN_NAME
-const CHAIN_NAME: u16 = 3;
 
 /// The table without a container in it.
-fn skeleton(batch: &mut Batch, table: &str) {
-    const FLAGS: u16 = 2;
-    const NFT_TABLE_F_OWNER: u32 = 2;
-    let new = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let what = format!("cannot make the table {table}");
-    let owned = Attributes::new().string(TABLE, table).big(FLAGS, NFT_TABLE_F_OWNER);
-    batch.push(what, message(NETDEV, Kind::NewTable, new, &owned));
-    for (number, set) in SETS.iter().enumerate() {
-        let what = format!("cannot make the set {} of the table {table}", set.name);
-        batch.push(what, message(NETDEV, Kind::NewSet, new, &describe(set, table, number as u32 + 1)));
+fn skeleton(batch: &mut Batch, table: &Table) {
+    table.make(batch);
+    for (id, set) in (1..).zip(&SETS) {
+        table.set(batch, &describe(set, id));
     }
     for chain in CHAINS {
-        let attributes = Attributes::new().string(TABLE, table).string(CHAIN_NAME, chain.name);
-        let what = format!("cannot make the chain {} of the table {table}", chain.name);
-        batch.push(what, message(NETDEV, Kind::NewChain, new, &attributes));
-        (chain.rules)().iter().for_each(|rule| push_rule(batch, table, chain.name, rule));
+        table.chain(batch, chain.name, None);
+        (chain.rules)().iter().for_each(|rule| table.rule(batch, chain.name, rule));
     }
 }
 
-fn describe(set: &Set, table: &str, id: u32) -> Attributes {
+fn describe(set: &Set, id: u32) -> Attributes {
     // linux/netfilter/nf_tables.h, NFTA_SET_*; nft(8) reads the types.
     const INTERVAL: u32 = 4;
     const TIMEOUT: u32 = 0x10;
@@ -170,55 +157,10 @@ fn describe(set: &Set, table: &str, id: u32) -> Attributes {
     flags |= if set.learns { EVALUATED } else { 0 };
     // Each field takes whole words of four bytes, and six bits of the number of the type.
     let length = set.key.iter().map(|(_, length)| length.next_multiple_of(4)).sum();
-    let length = if set.key.len() == 1 { set.key[0].1 } else { length };
     let kind = set.key.iter().fold(0, |kind, (field, _)| kind << 6 | field);
-    let size = Attributes::new().big(1, set.size);
-    let attributes = Attributes::new()
-        .string(TABLE, table)
-        .string(2, set.name)
-        .big(3, flags)
-        .big(4, kind)
-        .big(5, length)
-        .big(10, id);
-    if set.size > 0 { attributes.nest(9, &size) } else { attributes }
-}
-
-fn push_hook(batch: &mut Batch, table: &str, peer: &str, hook: u32, name: &str) {
-    const HOOK: u16 = 4;
-    const POLICY: u16 = 5;
-    const KIND: u16 = 7;
-    const ACCEPT: u32 = 1;
-    // Number, priority, interface.
-    let place = Attributes::new().big(1, hook).big(2, 0).string(3, peer);
-    let attributes = Attributes::new()
-        .string(TABLE, table)
-        .string(CHAIN_NAME, name)
-        .nest(HOOK, &place)
-        .big(POLICY, ACCEPT)
-        .string(KIND, "filter");
-    let new = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    batch.push(format!("cannot guard {peer}"), message(NETDEV, Kind::NewChain, new, &attributes));
-}
-
-fn push_rule(batch: &mut Batch, table: &str, chain: &str, rule: &Rule) {
-    const EXPRESSIONS: u16 = 4;
-    let append = libc::NLM_F_CREATE | libc::NLM_F_APPEND;
     let attributes =
-        Attributes::new().string(TABLE, table).string(IN_TABLE, chain).nest(EXPRESSIONS, &rule.0);
-    let what = format!("cannot add a rule to the chain {chain} of the table {table}");
-    batch.push(what, message(NETDEV, Kind::NewRule, append, &attributes));
-}
-
-fn push_elements(batch: &mut Batch, kind: Kind, table: &str, set: &str, elements: &[Attributes]) {
-    const ELEMENTS: u16 = 3;
-    let flags = if matches!(kind, Kind::NewElement) { libc::NLM_F_CREATE } else { 0 };
-    // An attribute is shorter than 64 KiB.
-    for some in elements.chunks(500) {
-        let list = some.iter().fold(Attributes::new(), |list, element| list.nest(LIST_ELEMENT, element));
-        let attributes = Attributes::new().string(TABLE, table).string(IN_TABLE, set).nest(ELEMENTS, &list);
-        let what = format!("cannot change the set {set} of the table {table}");
-        batch.push(what, message(NETDEV, kind, flags, &attributes));
-    }
+        Attributes::new().string(2, set.name).big(3, flags).big(4, kind).big(5, length).big(10, id);
+    if set.size > 0 { attributes.nest(9, &Attributes::new().big(1, set.size)) } else { attributes }
 }
 
 /// An element of a set; `is_end`: the first that an interval has no more; `good`: how long it lives.

@@ -11,6 +11,7 @@ mod filter;
 mod forward;
 mod message;
 mod records;
+mod redirect;
 mod server;
 
 pub use filter::{Filter, Pin};

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     time::{Duration, Instant},
@@ -17,6 +17,7 @@ use super::{
     forward::{Asker, Forward},
     message::{self, Answer, Outcome, Question, kind},
     records::Records,
+    redirect::Redirect,
 };
 use crate::{
     error::{At, Result},
@@ -55,6 +56,7 @@ pub struct Settings {
 pub struct Sockets {
     datagrams: UdpSocket,
     listener: TcpListener,
+    _redirect: Option<Redirect>,
 }
 
 impl Sockets {
@@ -65,9 +67,16 @@ impl Sockets {
             datagrams.set_nonblocking(true)?;
             let listener = TcpListener::bind(datagrams.local_addr()?)?;
             listener.set_nonblocking(true)?;
-            Ok::<_, io::Error>(Self { datagrams, listener })
+            Ok::<_, io::Error>(Self { datagrams, listener, _redirect: None })
         };
         open().at(|| format!("cannot listen for names at {address}"))
+    }
+
+    /// The same at some other port, to which port 53 is led.
+    pub fn aside(address: Ipv4Addr) -> Result<Self> {
+        let sockets = Self::open((address, 0).into())?;
+        let found = sockets.address().at(|| "cannot listen for names")?;
+        Ok(Self { _redirect: Some(Redirect::new(address, found.port())?), ..sockets })
     }
 
     /// Where that is.

@@ -5,12 +5,14 @@
 //! - [`ruleset`]: our table
 //! - [`elements`]: what its sets hold
 //! - [`filter`]: the table made, kept and repaired
+//! - [`table`]: tables that belong to a socket
 
 mod conntrack;
 pub mod elements;
 pub(crate) mod expression;
 pub mod filter;
 mod ruleset;
+pub(crate) mod table;
 
 use crate::error::Result;
 use crate::netlink::{Attributes, Batch, Message, NFNL_MSG_BATCH_BEGIN, Socket};
