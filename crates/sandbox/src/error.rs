@@ -124,6 +124,12 @@ impl From<kapsel_cgroups::Error> for Error {
     }
 }
 
+impl From<kapsel_network::error::Error> for Error {
+    fn from(error: kapsel_network::error::Error) -> Self {
+        Self::new(Stage::Kernel, error.errno, error.message)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

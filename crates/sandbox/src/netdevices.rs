@@ -11,6 +11,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use kapsel_network::netlink::{Attributes, Batch, Family, Message, Socket, attributes, read_u32};
 use nix::errno::Errno;
 
 use crate::{
@@ -18,10 +19,7 @@ use crate::{
     error::{At, Stage},
     namespaces::Namespaces,
     spec::Linux,
-    sys::{
-        netlink::{Netlink, Request, attributes},
-        process::setns,
-    },
+    sys::process::setns,
 };
 
 // linux/if_link.h, linux/if_addr.h
@@ -59,7 +57,7 @@ struct Device {
 /// An address, as the kernel tells it and wants it told.
 struct Address {
     header: [u8; IFADDRMSG],
-    attributes: Vec<(u16, Vec<u8>)>,
+    attributes: Attributes,
 }
 
 impl NetDevices {
@@ -121,91 +119,84 @@ impl NetDevices {
 
     /// Moves them into the network namespace of the process `pid`, or into the one that it is going to join.
     pub(crate) fn give_to(&self, pid: i32, namespaces: &Namespaces) -> Result<(), Error> {
-        let netlink = open()?;
+        let mut socket = Socket::open(Family::Route)?;
         for Device { name, index, arrives, .. } in &self.0 {
             let (kind, number) = match namespaces.joined_network() {
                 Some(joined) => (IFLA_NET_NS_FD, joined.as_raw_fd()),
                 None => (IFLA_NET_NS_PID, pid),
             };
-            let request = link(*index, 0)
-                .attribute(kind, &number.to_ne_bytes())
-                .attribute(IFLA_IFNAME, &zero_ended(arrives));
-            netlink.change(request).at(Stage::Kernel, || {
-                format!("cannot move the network device {name} into the container as {arrives}")
-            })?;
+            let given = Attributes::new().bytes(kind, &number.to_ne_bytes()).string(IFLA_IFNAME, arrives);
+            let what = format!("cannot move the network device {name} into the container as {arrives}");
+            let mut batch = Batch::new();
+            batch.push(what, link(*index, 0, &given));
+            socket.change(batch)?;
         }
         Ok(())
     }
 
     /// Gives them their names and addresses back and brings them up, in the container's network namespace.
     pub(crate) fn bring_up(&self) -> Result<(), Error> {
-        let netlink = open()?;
+        let mut socket = Socket::open(Family::Route)?;
         for device in &self.0 {
-            device.bring_up(&netlink).at(Stage::Kernel, || {
-                format!("cannot bring the network device {} up in the container", device.name)
-            })?;
+            device.bring_up(&mut socket)?;
         }
         Ok(())
     }
 }
 
 impl Device {
-    fn bring_up(&self, netlink: &Netlink) -> nix::Result<()> {
-        let index = index_of(&self.arrives)?;
+    fn bring_up(&self, socket: &mut Socket) -> Result<(), Error> {
+        let what = || format!("cannot bring the network device {} up in the container", self.name);
+        let index = index_of(&self.arrives).at(Stage::Kernel, what)?;
+        let mut batch = Batch::new();
         if let Some(template) = &self.template {
-            netlink.change(link(index, 0).attribute(IFLA_IFNAME, &zero_ended(template)))?;
+            batch.push(what(), link(index, 0, &Attributes::new().string(IFLA_IFNAME, template)));
         }
         for Address { header, attributes } in &self.addresses {
             let mut header = *header;
             header[4..].copy_from_slice(&index.to_ne_bytes());
             let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-            let request = attributes
-                .iter()
-                .fold(Request::new(libc::RTM_NEWADDR, flags, &header), |request, (kind, value)| {
-                    request.attribute(*kind, value)
-                });
-            netlink.change(request)?;
+            batch.push(what(), Message::new(libc::RTM_NEWADDR, flags, &header, attributes));
         }
-        netlink.change(link(index, libc::IFF_UP as u32))
+        batch.push(what(), link(index, libc::IFF_UP as u32, &Attributes::new()));
+        Ok(socket.change(batch)?)
     }
 }
 
-fn open() -> Result<Netlink, Error> {
-    Netlink::open().at(Stage::Kernel, || "cannot speak to the kernel's network")
-}
-
 /// A change of a device; `raise`: flags to set.
-fn link(index: u32, raise: u32) -> Request {
+fn link(index: u32, raise: u32, attributes: &Attributes) -> Message {
     // struct ifinfomsg: family, type, index, flags, mask of the flags.
     let mut structure = [0; 16];
     structure[4..8].copy_from_slice(&index.to_ne_bytes());
     structure[8..12].copy_from_slice(&raise.to_ne_bytes());
     structure[12..].copy_from_slice(&raise.to_ne_bytes());
-    Request::new(libc::RTM_SETLINK, 0, &structure)
+    Message::new(libc::RTM_SETLINK, 0, &structure, attributes)
 }
 
 /// The addresses of a device that somebody gave it for good and that are valid everywhere.
 fn addresses(index: u32) -> Result<Vec<Address>, Error> {
-    let mut found = Vec::new();
-    let request = Request::new(libc::RTM_GETADDR, 0, &[0; IFADDRMSG]);
-    let listed = open()?.list(request, |entry| {
-        let Some((header, rest)) = entry.split_first_chunk::<IFADDRMSG>() else { return };
-        let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |four| u32::from_ne_bytes(*four));
-        let told = attributes(rest).find(|(kind, _)| *kind == IFA_FLAGS);
-        let flags = told.map_or(u32::from(header[2]), |(_, value)| number(value));
-        if number(&header[4..]) != index || header[3] != RT_SCOPE_UNIVERSE || flags & IFA_F_PERMANENT == 0 {
-            return;
-        }
-        let mut header = *header;
-        header[2] = 0;
-        let kept = |(kind, _): &(u16, _)| [IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST].contains(kind);
-        let mut attributes: Vec<_> =
-            attributes(rest).filter(kept).map(|(kind, value)| (kind, value.to_vec())).collect();
-        attributes.push((IFA_FLAGS, (flags & IFA_F_ASKED).to_ne_bytes().to_vec()));
-        found.push(Address { header, attributes });
-    });
-    listed.at(Stage::Kernel, || "cannot read the addresses of the network devices")?;
-    Ok(found)
+    let request = Message::new(libc::RTM_GETADDR, 0, &[0; IFADDRMSG], &Attributes::new());
+    let what = "cannot read the addresses of the network devices";
+    let listed = Socket::open(Family::Route)?.list(what, request)?;
+    Ok(listed.iter().filter_map(|entry| address(index, entry)).collect())
+}
+
+fn address(index: u32, entry: &[u8]) -> Option<Address> {
+    let (header, rest) = entry.split_first_chunk::<IFADDRMSG>()?;
+    let told = attributes(rest).find(|(kind, _)| *kind == IFA_FLAGS).and_then(|(_, value)| read_u32(value));
+    let flags = told.unwrap_or(header[2].into());
+    let is_its = read_u32(&header[4..]) == Some(index);
+    if !is_its || header[3] != RT_SCOPE_UNIVERSE || flags & IFA_F_PERMANENT == 0 {
+        return None;
+    }
+    let mut header = *header;
+    header[2] = 0;
+    let kept = |(kind, _): &(u16, _)| [IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST].contains(kind);
+    let attributes = attributes(rest)
+        .filter(kept)
+        .fold(Attributes::new(), |list, (kind, value)| list.bytes(kind, value))
+        .number(IFA_FLAGS, flags & IFA_F_ASKED);
+    Some(Address { header, attributes })
 }
 
 fn index_of(name: &str) -> nix::Result<u32> {
@@ -215,10 +206,6 @@ fn index_of(name: &str) -> nix::Result<u32> {
         0 => Err(Errno::last()),
         index => Ok(index),
     }
-}
-
-fn zero_ended(name: &str) -> Vec<u8> {
-    name.bytes().chain([0]).collect()
 }
 
 /// What the kernel takes for a name; a `%` would be a template.

@@ -1,7 +1,6 @@
 //! Safe wrappers of the system calls that nix does not have. Nothing here knows what a container is.
 
 pub(crate) mod mount;
-pub(crate) mod netlink;
 pub(crate) mod open;
 pub(crate) mod process;
 
