@@ -200,21 +200,48 @@ fn a_port_of_one_address_is_only_there() {
     let mut local = ports(7, 2, 8080).as_array().unwrap()[0].clone();
     local["hostAddress"] = json!("127.0.0.1");
     let _one = Container::new(&bridge(7), 2, json!([local]));
-    let same = Container::new(&bridge(7), 3, json!([]));
     assert_eq!(ask("127.0.0.1", 8080).as_deref(), Some("2 10.7.0.1"));
     assert!(is_closed("192.0.2.1", 8080));
     assert!(is_closed_for(&far, "192.0.2.1", 8080));
-    // Not even by a route to the host's loopback address.
-    far.shell("ip route add 127.0.0.1/32 via 192.0.2.1 table 9; ip rule add to 127.0.0.1 pref 0 lookup 9; sysctl -qw net.ipv4.conf.all.route_localnet=1");
-    assert!(is_closed_for(&far, "127.0.0.1", 8080));
-    // Nor does a container reach what the host serves for itself.
-    let own = TcpListener::bind("127.0.0.1:81").unwrap();
-    let reach =
-        "ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local
-         ip route add 127.0.0.1/32 via 10.7.0.1; sysctl -qw net.ipv4.conf.all.route_localnet=1";
-    same.place.shell(reach);
-    assert!(is_closed_for(&same.place, "127.0.0.1", 81));
-    drop(own);
+}
+
+/// A machine that sends what is for 127.0.0.1 to the host (CVE-2020-8558), or comes with that address.
+fn lie(place: &Place, gateway: &str, device: &str) {
+    place.shell(&format!(
+        "for name in all {device}; do echo 1 > /proc/sys/net/ipv4/conf/$name/route_localnet; done
+         ip addr del 127.0.0.1/8 dev lo; ip route flush table local dev lo; ip addr add 127.0.0.2/32 dev lo
+         ip route add 127.0.0.1/32 via {gateway}"
+    ));
+}
+
+#[test]
+fn the_hosts_loopback_addresses_are_its_own() {
+    let far = machines();
+    let one = Container::new(&bridge(7), 2, json!([]));
+    // As somebody would have it who publishes ports of 127.0.0.1 in other ways.
+    shell("echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet");
+    let _own = TcpListener::bind("127.0.0.1:81").unwrap();
+    let trusting = UdpSocket::bind("0.0.0.0:82").unwrap();
+    trusting.set_read_timeout(Some(IMPATIENCE)).unwrap();
+    for (place, gateway, device) in [(&far, "192.0.2.1", "cable"), (&one.place, "10.7.0.1", "eth0")] {
+        lie(place, gateway, device);
+        assert!(
+            inside(place.fd(), || Ok(TcpStream::connect_timeout(
+                &"127.0.0.1:81".parse().unwrap(),
+                IMPATIENCE
+            )
+            .is_err()))
+            .unwrap()
+        );
+        inside(place.fd(), || {
+            let socket = UdpSocket::bind("127.0.0.2:0").unwrap();
+            socket.send_to(b"?", format!("{gateway}:82")).unwrap();
+            Ok(())
+        })
+        .unwrap();
+        let received = trusting.recv_from(&mut [0; 8]);
+        assert!(received.is_err(), "{received:?}");
+    }
 }
 
 #[test]
@@ -267,7 +294,7 @@ fn a_container_reaches_other_machines_with_the_hosts_address() {
     let routed = Container::new(&plain, 2, json!([]));
     let mut closed = bridge(9);
     closed["internal"] = json!(true);
-    let inner = Container::new(&closed, 2, json!([]));
+    let inner = Container::new(&closed, 2, ports(9, 2, 8080));
     let beside = Container::new(&closed, 3, json!([]));
     assert_eq!(ask_from(&one.place, "192.0.2.9", 80).as_deref(), Some("9 192.0.2.1"));
     assert_eq!(ask_from(&one.place, "fd01::9", 80).as_deref(), Some("9 fd01::1"));
@@ -278,6 +305,7 @@ fn a_container_reaches_other_machines_with_the_hosts_address() {
     assert!(is_closed_for(&inner.place, "fd01::9", 80));
     assert_eq!(ask_from(&inner.place, &beside.v4(), 80).as_deref(), Some("3 10.9.0.2"));
     assert!(is_closed_for(&one.place, &inner.v4(), 80));
+    assert!(is_closed_for(&far, "192.0.2.1", 8080), "not even by a port");
     assert_eq!(ask(&inner.v4(), 80).as_deref(), Some("2 10.9.0.1"));
 }
 
