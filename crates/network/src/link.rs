@@ -122,6 +122,28 @@ pub(crate) fn default_route(index: u32, gateway: IpAddr) -> Message {
     Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &structure, &attributes)
 }
 
+/// Whether an address is one of the machine's own.
+pub(crate) fn is_local(socket: &mut Socket, address: IpAddr) -> Result<bool> {
+    const RTA_DST: u16 = 1;
+    const RTN_LOCAL: u8 = 2;
+    // struct rtmsg, as above; the type is what is asked for.
+    let destination = octets(address);
+    let structure = [family(address), 8 * destination.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let wanted = Attributes::new().bytes(RTA_DST, &destination);
+    let message = Message::new(libc::RTM_GETROUTE, 0, &structure, &wanted);
+    let found = socket.get(&format!("cannot look for a route to {address}"), message);
+    match found {
+        Ok(found) => Ok(found.is_some_and(|route| route.get(7) == Some(&RTN_LOCAL))),
+        // Nobody gets there.
+        Err(error)
+            if [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL].contains(&error.errno) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn family(address: IpAddr) -> u8 {
     if address.is_ipv6() { libc::AF_INET6 as u8 } else { libc::AF_INET as u8 }
 }

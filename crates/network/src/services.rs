@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::{
     description::Cidr,
     egress::{Guard, Link},
-    error::{At, Error, Result},
+    error::{At, Result},
     names::{Filter, Server, Settings, Sockets},
     namespace::inside,
     nftables::elements::{Port, Protocol},
@@ -106,9 +106,7 @@ impl Services {
         let (Some(names), Some(guard)) = (names, &self.guard) else { return Ok(None) };
         let guard = Arc::clone(guard);
         let pin = move |address, good| locked(&guard).pin(address, good);
-        let filter = Filter::new(names, Box::new(pin));
-        let invalid = || format!("the names that may be reached are no names: {}", names.join(", "));
-        filter.map(Some).ok_or_else(|| Error::new("NAME_INVALID", invalid()))
+        Filter::new(names, Box::new(pin)).map(Some)
     }
 
     fn watch(&self, part: &impl AsFd) -> Result<()> {

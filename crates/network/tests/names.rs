@@ -265,6 +265,11 @@ fn only_what_is_allowed_is_asked_for_and_pinned_before_it_is_told() {
     assert!(pinned.lock().unwrap().is_empty());
     assert_eq!((short("example.com", "A"), short("db", "A")), ("192.0.2.9".into(), "10.88.0.3".into()));
     assert_eq!(*pinned.lock().unwrap(), ["192.0.2.9 70", "10.88.0.3 600"]);
+    // Whoever owns a name may say that it stands for the host.
+    let added = Command::new("ip").args(["addr", "add", "192.0.2.9/32", "dev", "lo"]).status().unwrap();
+    assert!(added.success());
+    assert_eq!(short("example.com", "A"), "192.0.2.9");
+    assert_eq!(pinned.lock().unwrap().len(), 2);
 }
 
 #[test]

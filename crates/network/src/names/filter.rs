@@ -4,7 +4,11 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use super::message::Name;
-use crate::error::Result;
+use crate::{
+    error::{Error, Result},
+    link::is_local,
+    netlink::{Family, Socket},
+};
 
 /// Lets a container reach an address for a while; it must be possible before it returns.
 pub type Pin = Box<dyn FnMut(IpAddr, Duration) -> Result<()> + Send>;
@@ -21,6 +25,7 @@ pub struct Filter {
     exact: Vec<Name>,
     below: Vec<Name>,
     pin: Pin,
+    routes: Socket,
 }
 
 impl fmt::Debug for Filter {
@@ -33,16 +38,18 @@ impl fmt::Debug for Filter {
 }
 
 impl Filter {
-    /// These names; `*.example.com` is every name below `example.com`. `None`: one of them is no name.
-    pub fn new(names: &[String], pin: Pin) -> Option<Self> {
-        let mut filter = Self { exact: Vec::new(), below: Vec::new(), pin };
-        for name in names {
-            match name.strip_prefix("*.") {
-                Some(domain) => filter.below.push(Name::parse(domain)?),
-                None => filter.exact.push(Name::parse(name)?),
-            }
+    /// These names; `*.example.com` is every name below `example.com`. The caller is in the host's network namespace.
+    /// `NAME_INVALID`.
+    pub fn new(names: &[String], pin: Pin) -> Result<Self> {
+        let (mut exact, mut below) = (Vec::new(), Vec::new());
+        for text in names {
+            let (list, name) =
+                text.strip_prefix("*.").map_or((&mut exact, text.as_str()), |n| (&mut below, n));
+            let invalid =
+                || Error::new("NAME_INVALID", format!("{text:?} is no name that could be asked for"));
+            list.push(Name::parse(name).ok_or_else(invalid)?);
         }
-        Some(filter)
+        Ok(Self { exact, below, pin, routes: Socket::open(Family::Route)? })
     }
 
     /// Whether a name is one of them.
@@ -50,9 +57,12 @@ impl Filter {
         self.exact.contains(name) || self.below.iter().any(|domain| name.is_below(domain))
     }
 
-    /// Pins what somebody else answered. Whoever owns a name says what it stands for: never the host's own doors.
+    /// Pins what somebody else answered. Whoever owns a name says what it stands for: never the host.
     pub(super) fn pin_foreign(&mut self, addresses: impl Iterator<Item = (IpAddr, u32)>) -> Result<()> {
         for (address, seconds) in addresses.filter(|(address, _)| is_somewhere_else(*address)) {
+            if is_local(&mut self.routes, address)? {
+                continue;
+            }
             let good = Duration::from_secs(seconds.into()).saturating_add(GRACE);
             (self.pin)(address, good.min(LONGEST))?;
         }
@@ -84,12 +94,11 @@ fn is_somewhere_else(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
 
     #[test]
     fn names_are_allowed_as_they_are_written() {
-        let filter =
-            Filter::new(&["Example.com".into(), "*.cdn.net".into()], Box::new(|_, _| Ok(()))).unwrap();
+        let names = ["Example.com", "*.cdn.net"].map(str::to_owned);
+        let filter = Filter::new(&names, Box::new(|_, _| Ok(()))).unwrap();
         for (name, allowed) in [
             ("example.com", true),
             ("EXAMPLE.com", true),
@@ -101,19 +110,13 @@ mod tests {
         ] {
             assert_eq!(filter.allows(&Name::parse(name).unwrap()), allowed, "{name}");
         }
-        assert!(Filter::new(&["a..b".into()], Box::new(|_, _| Ok(()))).is_none());
+        let error = Filter::new(&["a..b".to_owned()], Box::new(|_, _| Ok(()))).unwrap_err();
+        assert_eq!(error.code, "NAME_INVALID");
     }
 
     #[test]
-    fn a_name_never_opens_the_hosts_own_doors() {
-        let pinned = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&pinned);
-        let pin = Box::new(move |address: IpAddr, good: Duration| {
-            seen.lock().unwrap().push((address.to_string(), good.as_secs()));
-            Ok(())
-        });
-        let mut filter = Filter::new(&[], pin).unwrap();
-        let doors = [
+    fn a_name_never_opens_the_doors_that_every_host_has() {
+        for door in [
             "127.0.0.1",
             "169.254.169.254",
             "0.0.0.0",
@@ -125,11 +128,11 @@ mod tests {
             "ff02::1",
             "::ffff:169.254.169.254",
             "fd00:ec2::254",
-            "192.0.2.1",
-            "2001:db8::1",
-        ];
-        let answers = doors.iter().map(|door| (door.parse().unwrap(), u32::MAX));
-        filter.pin_foreign(answers).unwrap();
-        assert_eq!(*pinned.lock().unwrap(), [("192.0.2.1".into(), 86400), ("2001:db8::1".into(), 86400)]);
+        ] {
+            assert!(!is_somewhere_else(door.parse().unwrap()), "{door}");
+        }
+        for address in ["192.0.2.1", "10.0.0.1", "2001:db8::1", "fd00::1"] {
+            assert!(is_somewhere_else(address.parse().unwrap()), "{address}");
+        }
     }
 }
