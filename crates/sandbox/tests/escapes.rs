@@ -227,14 +227,19 @@ fn a_working_directory_through_a_descriptor_or_a_link_never_leaves() {
 
 #[test]
 fn a_working_directory_that_is_a_link_makes_nothing_outside() {
-    // podman CVE-2026-55686.
-    let sandbox = Sandbox::new("pwd").config(|config| config["process"]["cwd"] = json!("/work/new"));
-    let victim = victim(&sandbox);
-    symlink(&victim, sandbox.path("image/work")).unwrap();
-    let before = contents(&victim);
-    let outcome = sandbox.run();
-    assert_eq!(contents(&victim), before);
-    assert_eq!(outcome.out.trim(), victim.join("new").to_str().unwrap(), "made inside: {outcome:?}");
+    // podman CVE-2026-55686: an absolute link and one that climbs, over an overlay and over a directory of the host.
+    for up in ["", "../../../../../../../../../.."] {
+        for directory in [false, true] {
+            let sandbox = Sandbox::new("pwd").config(|config| config["process"]["cwd"] = json!("/work/new"));
+            let sandbox = if directory { sandbox.on_directory() } else { sandbox };
+            let victim = victim(&sandbox);
+            symlink(format!("{up}{}", victim.display()), sandbox.path("image/work")).unwrap();
+            let before = contents(&victim);
+            let outcome = sandbox.run();
+            assert_eq!(contents(&victim), before);
+            assert_eq!(outcome.out.trim(), victim.join("new").to_str().unwrap(), "made inside: {outcome:?}");
+        }
+    }
 }
 
 #[test]
@@ -289,10 +294,22 @@ fn release_agent_is_out_of_reach() {
     let attack = "for f in /sys/fs/cgroup/*/release_agent; do echo > $f && echo WROTE; done; mkdir /m; \
         mount -t cgroup -o memory cgroup /m && echo > /m/release_agent && echo WROTE; \
         unshare -r -m -C sh -c 'mount -t cgroup -o memory cgroup /m && echo > /m/release_agent && echo WROTE'; true";
+    let agent = Path::new("/sys/fs/cgroup/memory/release_agent");
+    let before = fs::read_to_string(agent).unwrap_or_default();
     let name = format!("/kapsel-test-{}-agent", std::process::id());
-    let outcome = Sandbox::new(attack).with(|document| document["cgroup"] = json!(name)).run();
+    let sandbox = Sandbox::new(attack).with(|document| document["cgroup"] = json!(name));
+    let outcome = sandbox.run();
     assert!(!outcome.out.contains("WROTE"), "{outcome:?}");
-    assert_eq!(fs::read_to_string("/sys/fs/cgroup/memory/release_agent").unwrap_or_default().trim(), "");
+    if agent.exists() && before.trim().is_empty() {
+        // The attack is one: who has what the container has not, writes.
+        let powerful = sandbox.config(|config| {
+            give(config, "CAP_SYS_ADMIN");
+            config["linux"]["namespaces"].as_array_mut().unwrap().retain(|kind| kind["type"] != "cgroup");
+        });
+        let outcome = powerful.run();
+        assert!(outcome.out.contains("WROTE"), "{outcome:?}");
+    }
+    assert_eq!(fs::read_to_string(agent).unwrap_or_default(), before);
 }
 
 #[test]

@@ -55,6 +55,25 @@ fn parameters_go_to_the_kernel_and_not_to_the_images_proc() {
 }
 
 #[test]
+fn what_is_mounted_over_the_hosts_own_proc_is_not_asked() {
+    // The runtime may itself be in a container, whose maker or whose other inhabitants have covered a part of /proc.
+    let sandbox = Sandbox::new("echo ran").config(|config| {
+        config["linux"]["sysctl"] = json!({"kernel.domainname": "inside"});
+    });
+    let forged = sandbox.path("forged");
+    fs::write(&forged, "0").unwrap();
+    let monitor = sandbox.command();
+    let mut covered = std::process::Command::new("unshare");
+    let cover = "mount --bind \"$0\" /proc/sys/kernel/domainname && exec \"$@\"";
+    covered.args(["--mount", "sh", "-c", cover]).arg(&forged);
+    let outcome =
+        common::outcome(covered.arg(monitor.get_program()).args(monitor.get_args()).output().unwrap());
+    assert_eq!((outcome.status, outcome.out.as_str()), (125, ""), "{outcome:?}");
+    assert!(outcome.err.contains("domainname"), "{outcome:?}");
+    assert_eq!(fs::read_to_string(&forged).unwrap(), "0");
+}
+
+#[test]
 fn a_label_is_told_to_the_kernel_and_not_to_the_images_proc() {
     for (field, files) in [
         ("apparmorProfile", &["self/attr/apparmor/exec", "self/attr/exec", "thread-self/attr/exec"][..]),

@@ -150,6 +150,17 @@ fn masked_paths_are_empty_and_cannot_be_changed() {
 }
 
 #[test]
+fn what_is_mounted_below_a_read_only_path_cannot_be_written_either() {
+    let sandbox = Sandbox::new("touch /data/x; touch /data/below/x; echo done")
+        .mount("tmpfs", "tmpfs", "/data", &[])
+        .mount("tmpfs", "tmpfs", "/data/below", &[])
+        .config(|config| config["linux"]["readonlyPaths"] = json!(["/data"]));
+    let outcome = sandbox.run();
+    let refused = outcome.err.matches("Read-only file system").count();
+    assert_eq!((outcome.out.trim(), refused), ("done", 2), "{outcome:?}");
+}
+
+#[test]
 fn read_only_paths_cannot_be_written() {
     let script = "for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/irq/default_smp_affinity; do \
         [ -e $f ] && { echo x > $f && echo WROTE $f; }; done; mkdir /sys/fs/cgroup/x; exit 0";

@@ -103,6 +103,45 @@ fn our_own_file_cannot_be_written_by_who_is_joined() {
 }
 
 #[test]
+fn our_own_file_cannot_be_written_where_it_is_the_first_program() {
+    // CVE-2019-5736, the other way round: the container's own program is ours, and the attack joins it.
+    let mut world = World::new("");
+    let names =
+        ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SYS_CHROOT", "SYS_PTRACE"].map(|name| format!("CAP_{name}"));
+    world.config["process"]["capabilities"] =
+        json!({"bounding": names, "effective": names, "permitted": names});
+    world.config["process"]["args"] = json!(["/proc/self/exe", "unpack", "--into", "/tmp/empty"]);
+    fs::create_dir(world.inside("tmp/empty")).unwrap();
+    add_libraries(&world);
+    let own = world.path("kapsel-runtime");
+    fs::copy(executable(), &own).unwrap();
+    let facts = || {
+        let data = fs::metadata(&own).unwrap();
+        (data.mode(), data.uid(), data.ctime(), fs::read(&own).unwrap())
+    };
+    let before = facts();
+    let template = world.command(&["run", "c"]);
+    let mut command = std::process::Command::new(&own);
+    command.args(template.get_args()).current_dir(world.path("bundle"));
+    command.envs(template.get_envs().map(|(name, value)| (name, value.unwrap_or_default())));
+    command.stdin(std::process::Stdio::piped());
+    let mut run = until("the copy to be executable", || command.spawn().ok());
+    until("the container", || world.call(&["state", "c"]).stdout.contains("running").then_some(()));
+    let attack = "chmod 4777 /proc/1/exe; echo owned > /proc/1/exe; exec 3< /proc/1/exe; \
+                  chmod 4777 /proc/self/fd/3; echo owned > /proc/self/fd/3; true";
+    let said = world.call(&["exec", "c", "sh", "-c", attack]);
+    assert_eq!(
+        said.stderr.matches("Read-only file system").count(),
+        4,
+        "the attack got as far as that: {said:?}"
+    );
+    drop(run.stdin.take());
+    run.wait().unwrap();
+    assert!(facts() == before, "changed: {said:?}");
+    world.nothing_remains();
+}
+
+#[test]
 fn no_working_directory_leads_out_through_a_descriptor() {
     // CVE-2024-21626.
     for fd in 3..65 {
@@ -133,7 +172,7 @@ fn a_false_proc_is_refused() {
 fn who_is_being_joined_to_a_container_cannot_be_looked_into() {
     // CVE-2016-9962: the container's processes look for any of ours in /proc while it comes, and try to open its files.
     let script = "touch /tmp/ready; while ! test -e /tmp/end; do for p in /proc/[0-9]*; do \
-                  case \"$(readlink $p/fd/* $p/exe 2>/dev/null)\" in *kapsel-oci-*|*kapsel-runtime*) echo $p; esac; done; done";
+                  case \"$(ls -l $p/exe $p/cwd $p/root $p/fd/ 2>/dev/null)\" in *kapsel-oci-*|*kapsel-runtime*) echo $p; esac; done; done";
     let world = World::new(script);
     let mut run = world.command(&["run", "c"]).spawn().unwrap();
     until("the spy", || world.inside("tmp/ready").exists().then_some(()));

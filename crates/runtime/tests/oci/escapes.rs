@@ -133,6 +133,12 @@ fn the_callers_inheritable_capabilities_stay_with_it() {
         assert_eq!(said.stdout, none, "{flags:?}: {said:?}");
     }
     world.ok(&["delete", "-f", "c"]);
+    // What the container's programs may inherit, but nobody said that they do.
+    let mut world = World::new(lines);
+    let names = json!(["CAP_KILL"]);
+    world.config["process"]["capabilities"] =
+        json!({"bounding": names, "permitted": names, "inheritable": names});
+    assert_eq!(giving(&world, &["run", "c"]).stdout, "CapInh:0000000000000020CapAmb:0000000000000000");
 }
 
 #[test]

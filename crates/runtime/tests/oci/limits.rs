@@ -63,12 +63,14 @@ fn only_the_devices_that_every_container_has_can_be_opened_unless_more_are_allow
                 true > /dev/kmsg && echo kmsg; exit 0";
     let kmsg = json!([{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]);
     let deny = json!([{"allow": false, "access": "rwm"}]);
-    let world = World::new(open)
-        .set("/linux/devices", kmsg.clone())
-        .set("/linux/resources", json!({"devices": deny}));
-    let said = world.call(&["run", "c"]);
-    // Without a terminal there is none behind /dev/tty.
-    assert_eq!((said.status, said.stdout.trim()), (0, "no tty"), "{}", said.stderr);
+    // Where nothing is said, too, nothing else is allowed.
+    for resources in [json!({"devices": deny}), json!({"devices": []}), json!({})] {
+        let world =
+            World::new(open).set("/linux/devices", kmsg.clone()).set("/linux/resources", resources.clone());
+        let said = world.call(&["run", "c"]);
+        // Without a terminal there is none behind /dev/tty.
+        assert_eq!((said.status, said.stdout.trim()), (0, "no tty"), "{resources}: {}", said.stderr);
+    }
     let allow = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}]);
     let world =
         World::new(open).set("/linux/devices", kmsg).set("/linux/resources", json!({"devices": allow}));
