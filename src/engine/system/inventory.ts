@@ -104,7 +104,7 @@ export async function leftovers(engine: Engine, { images }: Inventory): Promise<
   const layers = list(join(root, 'layers')).filter((path) => {
     const name = path.slice(path.lastIndexOf('/') + 1);
     if (name.endsWith('.lock')) return false;
-    const hex = name.replace(/^\./, '').replace(/\.(old|recipe)+$/, '');
+    const hex = name.replace(/^\./, '').replace(/(\.(old|recipe))+$/, '');
     if (!name.startsWith('.') && recorded.has(hex)) return false;
     return isFree(join(root, 'layers', `.${hex}.lock`));
   });
