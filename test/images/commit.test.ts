@@ -1,0 +1,152 @@
+// `commit`, `diff` and `export` of a container, and `image diff` and `image tree` of what comes of it.
+
+import { execFileSync } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Container } from '../../src/index.ts';
+import { type TestEngine, testEngine } from '../harness/engine.ts';
+import { busyboxFacts, busyboxLayers, ociLayout } from '../harness/images.ts';
+import { failure } from '../registry/faulty.ts';
+import { scratchDirectory } from './store.ts';
+
+const t = suite('commit');
+let scratch: Awaited<ReturnType<typeof scratchDirectory>>;
+let test: TestEngine;
+let container: Container;
+
+t.before(async () => {
+  scratch = await scratchDirectory('commit');
+  const layout = join(scratch.path, 'layout');
+  await ociLayout(layout, [{ layers: await busyboxLayers(scratch.path), config: busyboxFacts.config, name: 'it' }]);
+  test = await testEngine();
+  await test.engine.images.copy(`oci:${layout}:it`, 'base:1');
+  container = await test.engine.containers.start('base:1', {
+    name: 'changing',
+    command: ['sh', '-c', 'echo new > /data/new; rm /data/kept; echo more >> /data/opaque/above; sleep 1000'],
+    env: ['MINE=1'],
+    labels: { of: 'tests' },
+    volumes: ['/anonymous'],
+  });
+  // Until it has written all of it.
+  while (!(await container.exec({ command: ['cat', '/data/opaque/above'] })).stdout.includes('more')) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+});
+t.after(async () => {
+  await test.close();
+  await scratch.remove();
+});
+
+t('diff says what was added, changed and deleted', async () => {
+  const changes = await container.diff();
+  const lines = changes.map(({ kind, path }) => `${kind} ${path}`);
+  for (const line of ['A /data/new', 'D /data/kept', 'C /data/opaque/above', 'C /data', 'C /data/opaque']) {
+    assert.ok(lines.includes(line), `${line} in ${lines.join('; ')}`);
+  }
+  const { stdout } = await test.kapsel(['diff', 'changing']);
+  assert.is(stdout, lines.map((line) => `${line}\n`).join(''));
+});
+
+t('a commit is the image with one more layer, and goes on running', async () => {
+  const id = await container.commit({
+    reference: 'committed:1',
+    author: 'somebody',
+    message: 'for the tests',
+    changes: ['CMD ["cat", "/data/new"]', 'LABEL more=1'],
+  });
+  const { images, containers } = test.engine;
+  const [base, image] = [images.inspect('base:1'), images.inspect('committed:1')];
+  assert.is(image.Id, id);
+  assert.is(image.Parent, base.Id);
+  assert.is(image.Author, 'somebody');
+  assert.is(image.Comment, 'for the tests');
+  assert.equal(image.RootFS.Layers.slice(0, -1), base.RootFS.Layers);
+  assert.equal(image.Config.Cmd, ['cat', '/data/new']);
+  assert.equal(image.Config.Labels, { ...busyboxFacts.config.Labels, of: 'tests', more: '1' });
+  const env = image.Config.Env ?? [];
+  assert.ok(env.includes('MINE=1') && env.includes('GREETING=hello'));
+  assert.not.ok(env.some((line) => line.startsWith('HOSTNAME=')));
+  assert.equal(image.Config.Volumes, { '/anonymous': {} });
+  const [last] = images.history('committed:1');
+  assert.match(last?.createdBy ?? '', /^sh -c echo new/);
+  assert.ok(last!.size > 0);
+  const { stdout } = await containers.run('committed:1');
+  assert.is(stdout, 'new\n');
+  const look = await containers.run('committed:1', { command: ['sh', '-c', 'ls /data; cat /data/opaque/above'] });
+  assert.is(look.stdout, 'new\nopaque\nabove\nmore\n');
+  assert.is((await container.inspect()).State.Status, 'running');
+});
+
+t('one that was never started has an empty layer; one that was paused stays so', async () => {
+  const idle = await test.engine.containers.create('base:1');
+  assert.equal(await idle.diff(), []);
+  await idle.commit({ reference: 'idle:1' });
+  assert.is((await test.engine.containers.run('idle:1', { command: ['cat', '/data/kept'] })).stdout, 'kept\n');
+  await container.pause();
+  try {
+    await container.commit({ reference: 'paused:1' });
+    assert.is((await container.inspect()).State.Status, 'paused');
+  } finally {
+    await container.unpause();
+  }
+});
+
+t('a commit that fails lets the container run, and leaves nothing', async () => {
+  const before = await test.census();
+  const images = test.engine.images.list().length;
+  await failure(container.commit({ reference: 'Wrong' }), 'REFERENCE_INVALID');
+  await failure(container.commit({ changes: ['RUN true'] }), 'CHANGE_INVALID');
+  assert.is((await container.inspect()).State.Status, 'running');
+  assert.is(test.engine.images.list().length, images);
+  assert.equal(await test.census(), before);
+});
+
+t('export is the whole tree, and import takes it', async () => {
+  const path = join(scratch.path, 'export.tar');
+  await container.export((tar) => pipeline(Readable.from(tar), createWriteStream(path)));
+  const names = execFileSync('tar', ['--list', '--file', path], { encoding: 'utf8' }).split('\n');
+  const has = (name: string) => names.some((one) => one.replace(/^\.\//, '') === name);
+  assert.ok(has('data/new') && has('bin/sh'));
+  assert.not.ok(names.some((name) => name.includes('.wh.') || name.endsWith('data/kept')));
+  const { stdout } = await test.kapsel(['import', '-c', 'CMD ["cat", "/data/new"]', path, 'again:1']);
+  assert.match(stdout, /^sha256:/);
+  assert.is((await test.engine.containers.run('again:1')).stdout, 'new\n');
+  const toFile = await test.kapsel(['export', '-o', join(scratch.path, 'two.tar'), 'changing']);
+  assert.is(toFile.exitCode, 0, toFile.stderr);
+  execFileSync('cmp', [path, join(scratch.path, 'two.tar')]);
+});
+
+t('image diff and image tree', async () => {
+  await container.commit({ reference: 'compared:1' });
+  const differences = await test.engine.images.diff('base:1', 'compared:1');
+  const line = (path: string) => differences.find((one) => one.path === path);
+  assert.equal(line('/data/new'), { kind: 'A', path: '/data/new', type: 'file', before: null, after: 4 });
+  assert.equal(line('/data/kept'), { kind: 'D', path: '/data/kept', type: 'file', before: 5, after: null });
+  assert.equal(line('/data/opaque/above'), {
+    kind: 'C',
+    path: '/data/opaque/above',
+    type: 'file',
+    before: 6,
+    after: 11,
+  });
+  assert.not.ok(line('/bin/sh'));
+  assert.equal(await test.engine.images.diff('base:1', 'base:1'), []);
+  const { stdout } = await test.kapsel(['image', 'diff', 'base:1', 'compared:1']);
+  assert.match(stdout, /^A \/data\/new {2}4B$/m);
+  assert.match(stdout, /^C \/data\/opaque\/above {2}6B → 11B$/m);
+  const tree = test.engine.images.tree('compared:1');
+  assert.equal(
+    tree.layers.map(({ diffId }) => diffId),
+    test.engine.images.inspect('compared:1').RootFS.Layers,
+  );
+  assert.ok(tree.layers[0]!.sharedBy.includes('base:1'));
+  assert.not.ok(tree.layers.at(-1)!.sharedBy.includes('base:1'));
+  const shown = await test.kapsel(['image', 'tree', 'compared:1']);
+  assert.match(shown.stdout, /^compared:1 \([0-9a-f]{12}, \S+\)\n├── [0-9a-f]{12}.*base:1.*\n(├──.*\n)+└── /);
+});
+
+t.run();
