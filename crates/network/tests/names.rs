@@ -115,9 +115,10 @@ fn upstream(
         if large {
             reply[2] |= 2;
         }
-        // A forgery first: the right sender, the wrong number.
+        // A forgery first: the right sender, the wrong number, another address.
         let mut forged = reply.clone();
         forged[0] ^= 0xff;
+        *forged.last_mut().unwrap() ^= 0xff;
         datagrams.send_to(&forged, from).unwrap();
         datagrams.send_to(&reply, from).unwrap();
     });
