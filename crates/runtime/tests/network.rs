@@ -1,6 +1,10 @@
 //! `network`, as the engine runs it, in a network namespace of the test's own.
 
-use std::process::{Command, Output};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -98,4 +102,80 @@ fn what_is_wrong_is_one_line() {
     let by_hand = Command::new(env!("CARGO_BIN_EXE_kapsel-runtime")).arg("network").output().unwrap();
     let error: Value = serde_json::from_slice(&by_hand.stderr).unwrap();
     assert_eq!(error["code"], "USAGE");
+}
+
+/// A network namespace whose only process sleeps.
+struct Container(Child);
+
+impl Container {
+    fn start() -> Self {
+        let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let child = Command::new("unshare").args(["--net", "sleep", "600"]).spawn().unwrap();
+        let container = Self(child);
+        while fs::read_link(container.namespace()).is_ok_and(|space| space == own) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        container
+    }
+
+    fn namespace(&self) -> String {
+        format!("/proc/{}/ns/net", self.0.id())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn whenever_it_is_killed_its_container_takes_everything_along() {
+    // SAFETY: an integer; the thread is the test's own.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = std::env::var("KAPSEL_RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_kapsel-runtime").to_owned());
+    let start = |document: &Value| {
+        let path = directory.path().join("document");
+        fs::write(&path, document.to_string()).unwrap();
+        let script = format!("exec '{runtime}' network 3< '{}'", path.display());
+        Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let attach = |container: &Container, round: u64| {
+        let mut interface = interface();
+        interface["peer"] = json!(format!("v{round}"));
+        json!({
+            "action": "attach", "table": "kapsel", "container": "abc", "namespace": container.namespace(),
+            "interfaces": [interface], "ports": [port(80)],
+        })
+    };
+    let (mut killed, mut ended) = (0, 0);
+    for round in 0..60 {
+        let container = Container::start();
+        let mut process = start(&attach(&container, round));
+        std::thread::sleep(Duration::from_micros(round * 150));
+        process.kill().unwrap();
+        let status = process.wait().unwrap();
+        assert!(status.success() || status.signal() == Some(libc::SIGKILL), "{status}");
+        *if status.success() { &mut ended } else { &mut killed } += 1;
+        // What the engine does when it finds the container dead.
+        let unpublish = json!({"action": "unpublish", "table": "kapsel", "container": "abc"});
+        drop(container);
+        assert!(start(&unpublish).wait().unwrap().success());
+    }
+    assert!(killed > 5, "killed {killed}, ended {ended}");
+    let container = Container::start();
+    assert!(start(&attach(&container, 60)).wait().unwrap().success(), "name, address and port are free");
+    drop(container);
+    let links = || {
+        let names = fs::read_dir("/proc/thread-self/net/dev_snmp6").unwrap().flatten();
+        names.map(|entry| entry.file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    // The kernel removes links of dead namespaces in its own time.
+    let begun = Instant::now();
+    while links().len() > 2 && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(links(), BTreeSet::from(["kbr7".to_owned(), "lo".to_owned()]));
 }
