@@ -95,13 +95,18 @@ impl Extractor {
         let Some(slash) = paths::last(&path) else {
             return self.root_entry(&entry);
         };
-        let name = path[slash..].to_vec();
-        let place = self.place(&path, slash, &entry)?;
-        if self.layer {
-            if let Some(mark) = marks::parse(&name, &entry.path)? {
-                return self.mark(&place, mark, &entry);
+        let mark = if self.layer { marks::parse(&path[slash..], &entry.path)? } else { None };
+        if let Some(mark) = mark {
+            // umoci tells of each file that went where a directory became a link: the link has said it.
+            if !self.paths.is_directory(&path[..slash.saturating_sub(1)]) {
+                return Ok(());
             }
-        } else if !matches!(entry.kind, Kind::File | Kind::Directory | Kind::HardLink | Kind::Symlink) {
+            let place = self.place(&path, slash, &entry)?;
+            return self.mark(&place, mark, &entry);
+        }
+        let place = self.place(&path, slash, &entry)?;
+        if !self.layer && !matches!(entry.kind, Kind::File | Kind::Directory | Kind::HardLink | Kind::Symlink)
+        {
             let text =
                 format!("entry {} is none of an image archive's: neither file nor link", shown(&entry.path));
             return Err(Error::new("LAYER_INVALID", text));

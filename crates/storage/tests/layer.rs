@@ -417,3 +417,22 @@ fn overlayfs_understands_the_marks_of_root_and_of_users() {
         assert_eq!(found, ["./d/new", "./e/new", "./f/new", "./kept"], "rootless: {rootless}");
     }
 }
+
+#[test]
+fn a_whiteout_below_what_is_no_directory_says_nothing() {
+    let directory = unpacked(&[
+        directory("real"),
+        file("real/kept", ""),
+        link(Kind::Symlink, "sub", "nowhere"),
+        file("sub/.wh.gone", ""),
+        file("sub/.wh..wh..opq", ""),
+        link(Kind::Symlink, "there", "real"),
+        file("there/.wh.kept-too", ""),
+        file("plain", ""),
+        file("plain/.wh.gone", ""),
+    ]);
+    let all = facts(directory.path());
+    let names: Vec<_> = all.keys().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(names, ["", "plain", "real", "real/kept", "sub", "there"]);
+    assert!(!opaque(&all[Path::new("real")]));
+}

@@ -163,6 +163,13 @@ impl Paths {
         self.root.clone()
     }
 
+    /// Whether this is a directory, or could be made one: no component is a link or a file.
+    pub fn is_directory(&self, path: &[u8]) -> bool {
+        let plain = self.resolve | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        let opened = self.open(path, OFlag::O_PATH | OFlag::O_DIRECTORY, plain);
+        !matches!(opened, Err(Errno::ELOOP | Errno::ENOTDIR))
+    }
+
     /// The directory `path` itself, opened for reading; its last component is no symbolic link.
     pub fn directory(&self, path: &[u8]) -> nix::Result<OwnedFd> {
         self.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW, self.resolve)
