@@ -100,6 +100,8 @@ t('every format is read by skopeo and loaded again with the same id', async () =
     await skopeo('copy', `${transport}:${path}`, `dir:${fresh()}`);
     const store = await TestStore.make();
     try {
+      const [loaded] = await store.images.load(path);
+      assert.is(loaded?.id, id(named('first:1')), `${format}, loaded`);
       await store.images.copy(`${transport}:${path}`, 'back:1');
       assert.is(store.images.inspect('back:1').Id, id(named('first:1')), format);
     } finally {
@@ -191,6 +193,18 @@ t('layers that no registry has are packed; the next push finds them there', asyn
   const tar = join(scratch.path, 'root.tar');
   execFileSync('tar', ['--create', '--file', tar, '-C', scratch.path, 'layout']);
   const made = await images.import(tar, { reference: named('made:1'), changes: ['CMD ["sh"]'] });
+  const one = await TestRegistry.start();
+  try {
+    // It has the other form already: what was asked for is what comes.
+    for (const compression of ['gzip', 'zstd'] as const) {
+      images.tag(made, `${one.host}/made:${compression}`);
+      await images.push(`${one.host}/made:${compression}`, { compression });
+      const raw = await skopeo('inspect', '--raw', '--tls-verify=false', `docker://${one.host}/made:${compression}`);
+      assert.match(raw, new RegExp(`tar\\+${compression}"`));
+    }
+  } finally {
+    await one.close();
+  }
   for (const compression of ['gzip', 'zstd'] as const) {
     const name = named(`made/${compression}:1`);
     images.tag(made, name);

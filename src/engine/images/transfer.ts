@@ -6,11 +6,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, ImageRow } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
 import { parseManifest, sha256 } from '../../registry/manifest.ts';
+import type { Platform } from '../../registry/oci.ts';
 import { formatPlatform } from '../../registry/platform.ts';
 import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
 import { KapselError, NotFoundError } from '../errors.ts';
 import type { ImagesHost } from '../images.ts';
-import { fromArchive } from './archive.ts';
 import { Blobs } from './blobs.ts';
 import { applyChanges } from './changes.ts';
 import { type Composed, composeImage, composeLayer } from './compose.ts';
@@ -24,9 +24,10 @@ import { isId, storedName, taggable } from './names.ts';
 import { platformOf } from './platform.ts';
 import { sweepScratch, withScratch } from './scratch.ts';
 import { fromRegistry, type SourceImage } from './source.ts';
+import { imagesIn } from './transports/archives.ts';
 import type { Workshop } from './transports/copy.ts';
 import type { Extension, ImportOptions, LoadResult, TransferOptions } from './types.ts';
-import { inputOf, unpackArchive } from './unpack-archive.ts';
+import { inputOf, isDirectory, unpackArchive } from './unpack-archive.ts';
 import { shown } from './words.ts';
 import { unpack } from './worker.ts';
 
@@ -102,15 +103,20 @@ export class Transfer implements Workshop {
 
   async load(archive: string | Readable, options: TransferOptions): Promise<LoadResult[]> {
     const platform = platformOf(options.platform);
+    if (typeof archive === 'string' && isDirectory(archive)) return await this.#loadAll(archive, platform, options);
     return await withScratch(this.#host.root, async (directory) => {
       await unpackArchive(archive, directory, options.signal);
-      const results: LoadResult[] = [];
-      for (const image of await fromArchive(directory, platform)) {
-        await this.#ingest(image, image.references, 'load', options);
-        results.push({ id: image.config.digest, references: image.references.map(shown) });
-      }
-      return results;
+      return await this.#loadAll(directory, platform, options);
     });
+  }
+
+  async #loadAll(directory: string, platform: Platform, options: TransferOptions): Promise<LoadResult[]> {
+    const results: LoadResult[] = [];
+    for (const image of await imagesIn(directory, platform)) {
+      await this.#ingest(image, image.references, 'load', options);
+      results.push({ id: image.config.digest, references: image.references.map(shown) });
+    }
+    return results;
   }
 
   async import(archive: string | Readable, options: ImportOptions): Promise<string> {

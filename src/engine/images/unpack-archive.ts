@@ -1,12 +1,17 @@
 // Archives as users give them: a path, or a stream. An archive of images becomes a directory, in a confined worker.
 
-import { openSync } from 'node:fs';
+import { openSync, statSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { StorageError } from '../errors.ts';
 import { type Input, unpack } from './worker.ts';
 
 export async function unpackArchive(archive: string | Readable, into: string, signal?: AbortSignal): Promise<void> {
   await unpack(inputOf(archive), { into, mode: 'archive', signal });
+}
+
+/** Some formats need no archive: `oci:` and `dir:`. */
+export function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
 export function inputOf(archive: string | Readable): Input {

@@ -1,5 +1,7 @@
 // Files as sources: an OCI layout or a `docker save` archive, once it is a directory.
 
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { ImageError, NotFoundError } from '../../errors.ts';
 import type { Platform } from '../../../registry/oci.ts';
 import { canonical, parseReference } from '../../../registry/reference.ts';
@@ -75,6 +77,13 @@ export class DirectorySource implements Source {
   async tree(): Promise<Tree> {
     return directoryTree(this.#path);
   }
+}
+
+/** Every image of a directory that is a layout, what `docker save` packs, or skopeo's `dir:`. */
+export async function imagesIn(directory: string, platform: Platform): Promise<ArchivedImage[]> {
+  // `dir:` says its version beside the manifest; `docker save` has a list under that name.
+  if (!existsSync(join(directory, 'version'))) return await fromArchive(directory, platform);
+  return [{ ...(await new DirectorySource(directory).image(platform)), references: [] }];
 }
 
 /** By name, by its place in the list (`@1`), or the only one. */

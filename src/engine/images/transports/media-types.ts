@@ -26,6 +26,11 @@ export function isForeign({ mediaType }: Descriptor): boolean {
   return /\.(foreign|nondistributable)\./.test(mediaType);
 }
 
+/** How a layer of that type is packed. */
+export function compressionOf(mediaType: string): Compression {
+  return /[+.]gzip$/.test(mediaType) ? 'gzip' : /[+.]zstd$/.test(mediaType) ? 'zstd' : 'none';
+}
+
 /** A descriptor as a manifest of this format writes it. */
 export function retyped(descriptor: Descriptor, format: Format): Descriptor {
   const { mediaType } = descriptor;
@@ -34,7 +39,7 @@ export function retyped(descriptor: Descriptor, format: Format): Descriptor {
     return { ...descriptor, mediaType: format === 'oci' ? mediaTypes.ociConfig : mediaTypes.dockerConfig };
   }
   if (isForeign(descriptor)) return { ...descriptor, mediaType: foreignType(mediaType, format) };
-  const compression = /[+.]gzip$/.test(mediaType) ? 'gzip' : /[+.]zstd$/.test(mediaType) ? 'zstd' : 'none';
+  const compression = compressionOf(mediaType);
   if (format === 'docker' && compression === 'zstd') {
     throw new ImageError('FORMAT_UNSUPPORTED', "Docker's format has no layers packed with zstd: use the format oci");
   }

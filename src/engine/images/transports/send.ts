@@ -2,10 +2,11 @@
 // the digest stays; where a layer was packed anew, a manifest is written around the same config, so the image id stays.
 
 import { ImageError } from '../../errors.ts';
+import type { LayerSource } from '../../../native.ts';
 import { type Document, parseManifest, sha256 } from '../../../registry/manifest.ts';
 import { type Descriptor, mediaTypes } from '../../../registry/oci.ts';
 import type { LayerProgress } from '../types.ts';
-import { isForeign, layerMediaType, retyped } from './media-types.ts';
+import { compressionOf, isForeign, layerMediaType, retyped } from './media-types.ts';
 import type { Compression, Content, Format, OutgoingImage, OutgoingLayer, Sink, Tree } from './transport.ts';
 
 export interface SendOptions {
@@ -35,7 +36,12 @@ export async function sendImage(image: OutgoingImage, sink: Sink, options: SendO
     signal,
   );
   const layers = await inParallel(image.layers, sink.parallel, (layer, index) =>
-    sendLayer(layer, described?.manifest.layers[index], sink, { ...options, format, compression }),
+    sendLayer(
+      { ...layer, forms: layer.forms?.filter((form) => isWelcome(form, format, options.compression)) },
+      described?.manifest.layers[index],
+      sink,
+      { ...options, format, compression },
+    ),
   );
   const document = arrived(described, format, config, layers);
   await sink.manifest(document, names, signal);
@@ -124,6 +130,14 @@ async function sendLayer(
   }
   if (phase === 'pushing') report('pushed', layer.size);
   return sent;
+}
+
+/** Another form of a layer will do where it is packed as was asked, and the manifest may say so. */
+function isWelcome({ mediaType }: LayerSource, format: Format, asked: Compression | undefined): boolean {
+  const packed = compressionOf(mediaType);
+  // A registry's own layer on its way to another place in it says its type in the manifest.
+  if (mediaType === '') return true;
+  return (asked === undefined || asked === packed) && !(format === 'docker' && packed === 'zstd');
 }
 
 /** The manifest of what arrived: the one there was, where it still tells the truth. */
