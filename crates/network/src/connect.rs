@@ -16,7 +16,7 @@ use crate::{attach, bridge, namespace};
 
 /// What a container is to have beside what it has.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Connection {
     /// The packet filter's table.
     pub table: String,
@@ -34,7 +34,7 @@ pub struct Connection {
 
 /// What a running container loses.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Disconnection {
     /// The packet filter's table.
     pub table: String,

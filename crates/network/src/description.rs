@@ -63,8 +63,7 @@ pub enum MacvlanMode {
 }
 
 /// Where the other end of an interface is.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "driver", deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub enum Uplink {
     /// At a bridge, by a pair of virtual links.
     Bridge {
@@ -86,7 +85,7 @@ pub enum Uplink {
 
 /// An interface of a container.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(try_from = "Written")]
 pub struct Interface {
     /// Its name in the container.
     pub name: String,
@@ -95,14 +94,52 @@ pub struct Interface {
     /// Bytes; the kernel's own where left out.
     pub mtu: Option<u32>,
     /// Its addresses. Without one of IPv6 it has not even a link-local one.
-    #[serde(default)]
     pub addresses: Vec<Cidr>,
     /// Where default routes lead.
-    #[serde(default)]
     pub gateways: Vec<IpAddr>,
     /// The other end.
-    #[serde(flatten)]
     pub uplink: Uplink,
+}
+
+/// An interface as it is written, all in one: serde's own way to do this makes much code.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    name: String,
+    mac: Mac,
+    mtu: Option<u32>,
+    #[serde(default)]
+    addresses: Vec<Cidr>,
+    #[serde(default)]
+    gateways: Vec<IpAddr>,
+    driver: String,
+    bridge: Option<Bridge>,
+    peer: Option<String>,
+    rate: Option<u64>,
+    parent: Option<String>,
+    mode: Option<MacvlanMode>,
+}
+
+impl TryFrom<Written> for Interface {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { name, mac, mtu, addresses, gateways, driver, .. } = written;
+        let lacks = |what| format!("interface {name} of the driver {driver} lacks {what}");
+        let uplink = match driver.as_str() {
+            "bridge" => Uplink::Bridge {
+                bridge: written.bridge.ok_or_else(|| lacks("bridge"))?,
+                peer: written.peer.ok_or_else(|| lacks("peer"))?,
+                rate: written.rate,
+            },
+            "macvlan" => Uplink::Macvlan {
+                parent: written.parent.ok_or_else(|| lacks("parent"))?,
+                mode: written.mode.ok_or_else(|| lacks("mode"))?,
+            },
+            _ => return Err(format!("interface {name}: {driver:?} is neither bridge nor macvlan")),
+        };
+        Ok(Self { name, mac, mtu, addresses, gateways, uplink })
+    }
 }
 
 impl Cidr {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kapsel_network::connect::{Connection, Disconnection, connect, disconnect, published, remove_bridge};
+use kapsel_network::connect::{Connected, connect, disconnect, published, remove_bridge};
 use kapsel_network::description::Bridge;
 use kapsel_network::doctor::doctor;
 use kapsel_network::namespace::open_path;
@@ -13,33 +13,67 @@ use kapsel_network::nftables::elements::{Port, Published};
 use kapsel_network::nftables::filter::{Filter, State};
 use kapsel_network::statistics::statistics;
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::{document, output, rootless};
+use crate::{document, output, print, rootless};
 
-/// fd 3.
+/// fd 3: what is to be done, and beside it in the same document with what.
 #[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "camelCase")]
-enum Request {
-    /// A container gets interfaces and ports. Answer: `{"made"}`, see [`kapsel_network::connect::Connected`].
-    Attach(Connection),
-    /// A running container loses some.
-    Detach(Disconnection),
-    /// A running container gets ports. Answer: `{"made"}`.
-    Publish { table: String, container: String, ports: Vec<Port> },
-    /// A container loses ports, running or not; every one where none are named. Answer: those it had.
-    Unpublish { table: String, container: String, ports: Option<Vec<Port>> },
-    /// A network's bridge goes.
-    Remove { table: String, bridge: String },
-    /// These are all networks and ports. Answer: `{"made"}`, whether the table was not so and has been made anew.
-    Repair { table: String, bridges: Vec<Bridge>, ports: Vec<Published> },
-    /// Answer: every port of the table, with its container.
-    Ports { table: String },
-    /// Answer: what of the machine stands in the way, see [`kapsel_network::doctor`].
-    Doctor { table: String },
-    /// Answer: what went through the interfaces of a namespace.
-    Statistics { namespace: PathBuf },
+struct Request {
+    action: Action,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Action {
+    /// With a [`Connection`](kapsel_network::connect::Connection). Answer: `{"made"}`, see [`kapsel_network::connect::Connected`].
+    Attach,
+    /// With a [`Disconnection`](kapsel_network::connect::Disconnection).
+    Detach,
+    /// A running container gets [`Ports`]. Answer: `{"made"}`.
+    Publish,
+    /// A container loses [`Ports`], running or not; every one where none are named. Answer: those it had.
+    Unpublish,
+    /// A network's bridge goes, with a [`Removal`].
+    Remove,
+    /// With [`Everything`]. Answer: `{"made"}`, whether the table was not so and has been made anew.
+    Repair,
+    /// With a [`Table`]. Answer: its ports, each with its container.
+    Ports,
+    /// With a [`Table`]. Answer: what of the machine stands in the way, see [`kapsel_network::doctor`].
+    Doctor,
+    /// With a [`Namespace`]. Answer: what went through its interfaces.
+    Statistics,
+}
+
+#[derive(Deserialize)]
+struct Ports {
+    table: String,
+    container: String,
+    ports: Option<Vec<Port>>,
+}
+
+#[derive(Deserialize)]
+struct Removal {
+    table: String,
+    bridge: String,
+}
+
+#[derive(Deserialize)]
+struct Everything {
+    table: String,
+    bridges: Vec<Bridge>,
+    ports: Vec<Published>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    table: String,
+}
+
+#[derive(Deserialize)]
+struct Namespace {
+    namespace: PathBuf,
 }
 
 /// `kapsel-runtime network`. The answer is one JSON document, `{}` where there is nothing to say.
@@ -54,33 +88,42 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     rootless::enter()?;
     // SAFETY: the descriptor is open, as tested above, and nobody else in this process has it.
     let json = document::read(unsafe { OwnedFd::from_raw_fd(3) })?;
-    let request: Request = serde_json::from_slice(&json).map_err(|error| {
-        Error::new("NETWORK_INVALID", format!("the document on fd 3 cannot be read: {error}"))
-    })?;
-    answer(request)
-}
-
-fn answer(request: Request) -> Result<ExitCode> {
-    match request {
-        Request::Attach(connection) => return output(&connect(&connection)?),
-        Request::Detach(disconnection) => disconnect(&disconnection)?,
-        Request::Publish { table, container, ports } => {
+    let json = json.as_slice();
+    match read::<Request>(json)?.action {
+        Action::Attach => return output(&connect(&read(json)?)?),
+        Action::Detach => disconnect(&read(json)?)?,
+        Action::Publish => {
+            let Ports { table, container, ports } = read(json)?;
             let mut filter = Filter::open(&table)?;
             let made = filter.ensure()? != State::Whole;
-            filter.publish(&published(&container, &ports))?;
-            return output(&json!({ "made": made }));
+            filter.publish(&published(&container, &ports.unwrap_or_default()))?;
+            return output(&Connected { made });
         }
-        Request::Unpublish { table, container, ports } => {
+        Action::Unpublish => {
+            let Ports { table, container, ports } = read(json)?;
             let only = ports.map(|ports| published(&container, &ports));
             return output(&Filter::open(&table)?.unpublish(&container, only.as_deref())?);
         }
-        Request::Remove { table, bridge } => remove_bridge(&table, &bridge)?,
-        Request::Repair { table, bridges, ports } => {
-            return output(&json!({ "made": Filter::open(&table)?.repair(&bridges, &ports)? }));
+        Action::Remove => {
+            let Removal { table, bridge } = read(json)?;
+            remove_bridge(&table, &bridge)?;
         }
-        Request::Ports { table } => return output(&Filter::open(&table)?.published()?),
-        Request::Doctor { table } => return output(&doctor(&table)?),
-        Request::Statistics { namespace } => return output(&statistics(open_path(&namespace)?.as_fd())?),
+        Action::Repair => {
+            let Everything { table, bridges, ports } = read(json)?;
+            return output(&Connected { made: Filter::open(&table)?.repair(&bridges, &ports)? });
+        }
+        Action::Ports => return output(&Filter::open(&read::<Table>(json)?.table)?.published()?),
+        Action::Doctor => return output(&doctor(&read::<Table>(json)?.table)?),
+        Action::Statistics => {
+            let namespace = open_path(&read::<Namespace>(json)?.namespace)?;
+            return output(&statistics(namespace.as_fd())?);
+        }
     }
-    output(&json!({}))
+    print(b"{}\n")
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| {
+        Error::new("NETWORK_INVALID", format!("the document on fd 3 cannot be read: {error}"))
+    })
 }

@@ -49,13 +49,39 @@ pub struct Port {
 
 /// A port, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "Written", into = "Written")]
 pub struct Published {
     /// Id of the container, at most 120 bytes.
     pub container: String,
     /// What is published.
-    #[serde(flatten)]
     pub port: Port,
+}
+
+/// A published port as it is written, all in one.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    container: String,
+    protocol: Protocol,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host_address: Option<IpAddr>,
+    host_port: u16,
+    address: IpAddr,
+    container_port: u16,
+}
+
+impl From<Written> for Published {
+    fn from(written: Written) -> Self {
+        let Written { container, protocol, host_address, host_port, address, container_port } = written;
+        Self { container, port: Port { protocol, host_address, host_port, address, container_port } }
+    }
+}
+
+impl From<Published> for Written {
+    fn from(Published { container, port }: Published) -> Self {
+        let Port { protocol, host_address, host_port, address, container_port } = port;
+        Self { container, protocol, host_address, host_port, address, container_port }
+    }
 }
 
 /// An element of a set, as it is sent and as it comes back.
