@@ -77,6 +77,26 @@ t('pull: whiteouts and opaque directories work, and every file is the user’s',
   assert.is(foreign, '');
 });
 
+t('what an ordinary user saves is what came in, though its layers have lost their owners', () => {
+  const printed = asUser(`
+    const { Engine } = await import(${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)});
+    await images.pull('${registry.host}/busybox:1');
+    await images.save(['${registry.host}/busybox:1'], '${directory}/root/out.tar');
+    const engine = new Engine({ root: '${directory}/root', runRoot: '${directory}/root/run' });
+    const { damaged } = await engine.system.check();
+    const { images: { size, reclaimable } } = await engine.system.df();
+    await engine.close();
+    console.log(damaged.length, size > 0 && size === reclaimable);
+    console.log((await images.diff('${registry.host}/busybox:1', '${registry.host}/busybox:1')).length);`);
+  assert.is(printed, '0 true\n0\n');
+  const names = execFileSync('tar', ['--list', '--file', join(directory, 'root/out.tar')], { encoding: 'utf8' });
+  for (const name of names.split('\n').filter((one) => one.endsWith('.tar'))) {
+    const line = `tar -xOf "$0" "$1" | sha256sum`;
+    const sum = execFileSync('sh', ['-c', line, join(directory, 'root/out.tar'), name], { encoding: 'utf8' });
+    assert.is(`${sum.slice(0, 64)}.tar`, name);
+  }
+});
+
 t('load, import, and removal to the last byte', () => {
   const printed = asUser(`
     await images.load('${directory}/saved.tar');

@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import { busyboxFacts, busyboxLayers, ociLayout } from '../harness/images.ts';
 import { skopeo, TestRegistry } from '../harness/registry.ts';
 import { type TestEngine, testEngine } from '../harness/engine.ts';
+import { tarHeader } from '../../src/engine/images/transports/tar.ts';
 import type { SaveFormat } from '../../src/engine/images.ts';
 import { failure, TestStore } from '../registry/faulty.ts';
 import { inImage, scratchDirectory } from './store.ts';
@@ -125,6 +126,16 @@ t('the same images make the same archive, in a file or through a pipe', async ()
     maxBuffer: 1 << 28,
   });
   assert.ok(bytes.equals(piped));
+});
+
+t('a layer of more than eight GiB has its size in a header that others read', () => {
+  const script = `import sys, tarfile
+for _ in range(2):
+    one = tarfile.TarInfo.frombuf(sys.stdin.buffer.read(512), "utf-8", "strict")
+    print(one.name, one.size, oct(one.mode), one.isfile())`;
+  const input = Buffer.concat([tarHeader('small.tar', 1_048_577), tarHeader('large.tar', 9_000_000_000_123)]);
+  const read = execFileSync('python3', ['-c', script], { input, encoding: 'utf8' });
+  assert.is(read, 'small.tar 1048577 0o644 True\nlarge.tar 9000000000123 0o644 True\n');
 });
 
 t('a bare name stands for its tags; an id has none', async () => {
