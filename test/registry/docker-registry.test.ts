@@ -155,6 +155,17 @@ t('tokens: one for reading, one for writing, one for a mount, and none for what 
       assert.not(await mine.mountBlob(sha256(config), 'me/secret'), 'what may not be read is not mounted');
       await push(mine);
       await failure(collect(client.catalogue(registry.host)), 'REGISTRY_DENIED', /search access denied/);
+      const password = (username: string, secret: string) => ({
+        kind: 'password' as const,
+        username,
+        password: secret,
+      });
+      await client.login(registry.host, password('you', 'too'));
+      await failure(
+        client.login(registry.host, password('you', 'secret')),
+        'REGISTRY_UNAUTHORIZED',
+        /login to .* failed: invalid username\/password/,
+      );
       await logIn(registry.host, 'me:secret');
       assert.equal(await collect(client.catalogue(registry.host)), ['public/a', 'you/b']);
     });

@@ -12,6 +12,9 @@ import { authority, type Certificate, certify } from '../harness/certificates.ts
 import { run } from '../harness/engine.ts';
 import { busyboxFacts, busyboxLayers, ociLayout } from '../harness/images.ts';
 import { TestRegistry } from '../harness/registry.ts';
+import { RegistryClient } from '../../src/registry/client.ts';
+import { parseReference } from '../../src/registry/reference.ts';
+import { Receiver } from './receiver.ts';
 import { failure, FaultyRegistry, sendBlob, TestStore } from './faulty.ts';
 
 const t = suite('certs.d');
@@ -253,19 +256,39 @@ t('a mirror that resolves no tags gives only what has a digest', () =>
   }),
 );
 
+t('what is written goes to the registry, unless a mirror says that it takes it', async () => {
+  const [mirror, registry] = [await new Receiver().start(), await new Receiver().start()];
+  const client = new RegistryClient({ certsDirectories: [certs], env: { HOME: directory } });
+  const push = () => client.repository(parseReference(`${registry.host}/a`)).putManifest('1', Buffer.from('{}'), 'x');
+  try {
+    await say(registry.host, `server = "http://${registry.host}"\n[host."http://${mirror.host}"]\n`);
+    await push();
+    assert.is(mirror.requests.length, 0);
+    assert.ok(registry.manifests.has('1'));
+    await say(registry.host, `[host."http://${mirror.host}"]\ncapabilities = ["pull", "resolve", "push"]\n`);
+    await push();
+    assert.ok(mirror.manifests.has('1'));
+  } finally {
+    client.close();
+    await mirror.close();
+    await registry.close();
+  }
+});
+
 t('a pull-through mirror of docker-registry’s', async () => {
   const registry = await TestRegistry.start();
-  await registry.push(`oci:${layout}`, 'library/busybox:1');
-  const mirror = await TestRegistry.start({ mirrorOf: `http://${registry.host}` });
   try {
-    await say('docker.io', `server = "http://127.0.0.1:1"\n[host."http://${mirror.host}"]\n`);
-    await pulls('busybox:1');
-    assert.equal(store.images.inspect('busybox:1').RepoTags, ['busybox:1']);
-    await registry.close();
-    await store.images.remove('busybox:1', { force: true });
-    await pulls('busybox:1');
+    await registry.push(`oci:${layout}`, 'library/busybox:1');
+    const mirror = await TestRegistry.start({ mirrorOf: `http://${registry.host}` });
+    try {
+      await say('docker.io', `server = "http://127.0.0.1:1"\n[host."http://${mirror.host}"]\n`);
+      await pulls('busybox:1');
+      assert.equal(store.images.inspect('busybox:1').RepoTags, ['busybox:1']);
+    } finally {
+      await mirror.close();
+    }
   } finally {
-    await mirror.close();
+    await registry.close();
   }
 });
 
