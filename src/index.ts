@@ -10,4 +10,5 @@ export type { Event, EventsOptions } from './engine/events.ts';
 export type { Volume } from './engine/volumes.ts';
 export type * from './engine/images.ts';
 export type * from './engine/system.ts';
+export type { Access, Kept, Login, Registries, SearchOptions } from './engine/registries.ts';
 export type { EngineInfo, EngineVersion } from './engine/info.ts';
