@@ -8,6 +8,7 @@ pub mod description;
 pub mod doctor;
 pub mod egress;
 pub mod error;
+mod keyed;
 mod link;
 pub mod names;
 pub mod namespace;

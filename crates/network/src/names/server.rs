@@ -3,7 +3,6 @@
 //! Its askers may be hostile: they cost at most so much memory, and nobody but themselves any time.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
@@ -21,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{At, Result},
+    keyed::Keyed,
     poll::{self, Poll},
 };
 
@@ -94,8 +94,8 @@ pub struct Server {
     upstreams: Vec<SocketAddr>,
     patience: Duration,
     filter: Option<Filter>,
-    forwards: BTreeMap<u64, Forward>,
-    connections: BTreeMap<u64, (Connection, Instant)>,
+    forwards: Keyed<Forward>,
+    connections: Keyed<(Connection, Instant)>,
     next: u64,
     /// Whose turn it is among those that share a name.
     turn: usize,
@@ -118,8 +118,8 @@ impl Server {
             upstreams: settings.upstreams,
             patience: settings.patience,
             filter: settings.filter,
-            forwards: BTreeMap::new(),
-            connections: BTreeMap::new(),
+            forwards: Keyed::new(),
+            connections: Keyed::new(),
             next: FIRST,
             turn: 0,
         })
@@ -137,8 +137,8 @@ impl Server {
                 DATAGRAMS => self.on_datagrams(),
                 CONNECTIONS => self.on_listener(),
                 poll::CLOCK => {}
-                key if self.connections.contains_key(&key) => self.on_connection(key),
-                key => self.on_answer(key),
+                key if self.forwards.get_mut(key).is_some() => self.on_answer(key),
+                key => self.on_connection(key),
             }
         }
         self.give_up_on_the_late(Instant::now());
@@ -168,9 +168,9 @@ impl Server {
     }
 
     fn on_connection(&mut self, key: u64) {
-        let Some((connection, until)) = self.connections.get_mut(&key) else { return };
+        let Some((connection, until)) = self.connections.get_mut(key) else { return };
         let heard = connection.flush().and_then(|()| connection.receive());
-        let Ok(queries) = heard else { return drop(self.connections.remove(&key)) };
+        let Ok(queries) = heard else { return drop(self.connections.remove(key)) };
         if !queries.is_empty() {
             *until = Instant::now() + IDLE;
         }
@@ -265,9 +265,9 @@ impl Server {
             // Whoever does not read his datagrams has lost them.
             Asker::Datagram(to) => drop(self.sockets.datagrams.send_to(reply, to)),
             Asker::Connection(key) => {
-                let Some((connection, _)) = self.connections.get_mut(&key) else { return };
+                let Some((connection, _)) = self.connections.get_mut(key) else { return };
                 if connection.say(reply).is_err() {
-                    self.connections.remove(&key);
+                    self.connections.remove(key);
                 } else {
                     self.pace(key);
                 }
@@ -276,7 +276,7 @@ impl Server {
     }
 
     fn pace(&mut self, key: u64) {
-        let Some((connection, _)) = self.connections.get(&key) else { return };
+        let Some((connection, _)) = self.connections.get_mut(key) else { return };
         let interest = if connection.is_behind() { poll::READ | poll::WRITE } else { poll::READ };
         let _ = self.poll.set(&connection.stream, key, interest);
     }
@@ -300,7 +300,7 @@ impl Server {
     }
 
     fn on_answer(&mut self, key: u64) {
-        let Some(forward) = self.forwards.get_mut(&key) else { return };
+        let Some(forward) = self.forwards.get_mut(key) else { return };
         let heard = forward.receive();
         if let (false, Some(fd)) = (forward.is_behind(), forward.fd()) {
             let _ = self.poll.set(&fd, key, poll::READ);
@@ -312,7 +312,7 @@ impl Server {
         if message::is_unhelpful(&reply) && forward.tries < self.upstreams.len() {
             return self.try_another(key);
         }
-        let Some(forward) = self.forwards.remove(&key) else { return };
+        let Some(forward) = self.forwards.remove(key) else { return };
         if let Some(filter) = &mut self.filter
             && filter.pin_foreign(message::addresses(&reply, &forward.question)).is_err()
         {
@@ -324,17 +324,17 @@ impl Server {
     }
 
     fn try_another(&mut self, key: u64) {
-        if let Some(forward) = self.forwards.remove(&key) {
+        if let Some(forward) = self.forwards.remove(key) {
             self.try_next(key, forward);
         }
     }
 
     fn give_up_on_the_late(&mut self, now: Instant) {
         let late = self.forwards.iter().filter(|(_, forward)| forward.until <= now);
-        for key in late.map(|(key, _)| *key).collect::<Vec<_>>() {
+        for key in late.map(|(key, _)| key).collect::<Vec<_>>() {
             self.try_another(key);
         }
-        self.connections.retain(|_, (_, until)| *until > now);
+        self.connections.retain(|(_, until)| *until > now);
     }
 }
 

@@ -1,14 +1,16 @@
 //! Datagrams of a port, with a socket for each of those who send some, so that what comes back finds them.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
-use crate::poll::{CLOCK, Poll, READ};
+use crate::{
+    keyed::Keyed,
+    poll::{CLOCK, Poll, READ},
+};
 
 /// Those who send at once.
 const MOST: usize = 512;
@@ -25,8 +27,7 @@ pub(super) struct Datagrams {
     poll: Poll,
     port: UdpSocket,
     target: SocketAddr,
-    peers: BTreeMap<u64, Peer>,
-    keys: BTreeMap<SocketAddr, u64>,
+    peers: Keyed<Peer>,
     next: u64,
 }
 
@@ -42,7 +43,7 @@ impl Datagrams {
     pub fn new(port: UdpSocket, target: SocketAddr) -> io::Result<Self> {
         let poll = Poll::new()?;
         poll.add(&port, PORT, READ)?;
-        Ok(Self { poll, port, target, peers: BTreeMap::new(), keys: BTreeMap::new(), next: PORT })
+        Ok(Self { poll, port, target, peers: Keyed::new(), next: PORT })
     }
 
     pub fn on_ready(&mut self) {
@@ -69,7 +70,8 @@ impl Datagrams {
     }
 
     fn peer(&mut self, address: SocketAddr) -> Option<&mut Peer> {
-        if let Some(key) = self.keys.get(&address) {
+        let known = self.peers.iter().find(|(_, peer)| peer.address == address).map(|(key, _)| key);
+        if let Some(key) = known {
             return self.peers.get_mut(key);
         }
         if self.peers.len() >= MOST {
@@ -78,12 +80,12 @@ impl Datagrams {
         let socket = connected(self.target).ok()?;
         self.next += 1;
         self.poll.add(&socket, self.next, READ).ok()?;
-        self.keys.insert(address, self.next);
-        Some(self.peers.entry(self.next).or_insert(Peer { address, socket, until: Instant::now() }))
+        self.peers.insert(self.next, Peer { address, socket, until: Instant::now() });
+        self.peers.get_mut(self.next)
     }
 
     fn on_peer(&mut self, key: u64) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let mut bytes = [0; 65535];
         for _ in 0..TURN {
             // An error is that of the last one sent, such as that nobody listens.
@@ -95,9 +97,7 @@ impl Datagrams {
 
     fn forget_the_idle(&mut self) {
         let now = Instant::now();
-        self.peers.retain(|_, peer| peer.until > now);
-        let peers = &self.peers;
-        self.keys.retain(|_, key| peers.contains_key(key));
+        self.peers.retain(|peer| peer.until > now);
     }
 }
 

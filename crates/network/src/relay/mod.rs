@@ -9,7 +9,6 @@ mod holder;
 mod stream;
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -25,6 +24,7 @@ pub use holder::{Holder, holder};
 use self::{datagrams::Datagrams, stream::Stream};
 use crate::{
     error::{Error, Result},
+    keyed::Keyed,
     names,
     poll::{EDGE, Poll, READ, WRITE},
 };
@@ -56,9 +56,9 @@ pub struct Port {
 #[derive(Debug)]
 pub struct Relay {
     poll: Poll,
-    held: BTreeMap<u64, Held>,
+    held: Keyed<Held>,
     /// Each has two keys: of the client's socket, which is even, and the next one.
-    streams: BTreeMap<u64, Stream>,
+    streams: Keyed<Stream>,
     next: u64,
 }
 
@@ -80,7 +80,7 @@ impl Relay {
     /// Holds nothing yet.
     pub fn new() -> Result<Self> {
         let poll = Poll::new().map_err(|error| wrong("cannot begin to relay", &error))?;
-        Ok(Self { poll, held: BTreeMap::new(), streams: BTreeMap::new(), next: 0 })
+        Ok(Self { poll, held: Keyed::new(), streams: Keyed::new(), next: 0 })
     }
 
     /// Takes a port of the calling thread's network namespace; `PORT_TAKEN` where somebody has it, with who.
@@ -119,7 +119,7 @@ impl Relay {
 
     /// Lets go of a port. Connections that have come to it go on.
     pub fn release(&mut self, transport: Transport, host: SocketAddr) {
-        self.held.retain(|_, held| (held.port().transport, held.port().host) != (transport, host));
+        self.held.retain(|held| (held.port().transport, held.port().host) != (transport, host));
     }
 
     /// The ports that are held.
@@ -130,7 +130,7 @@ impl Relay {
     /// Does what there is to do; to be called when the descriptor is readable. It never waits.
     pub fn on_ready(&mut self) {
         for key in self.poll.ready() {
-            match self.held.get_mut(&key) {
+            match self.held.get_mut(key) {
                 Some(Held::Datagrams(_, datagrams)) => datagrams.on_ready(),
                 Some(Held::Listener(..)) => self.accept(key),
                 None => self.carry(key & !1),
@@ -139,7 +139,7 @@ impl Relay {
     }
 
     fn accept(&mut self, key: u64) {
-        let Some(Held::Listener(port, listener)) = self.held.get(&key) else { return };
+        let Some(Held::Listener(port, listener)) = self.held.get_mut(key) else { return };
         let Ok((client, _)) = listener.accept() else { return };
         if self.streams.len() >= MOST || client.set_nonblocking(true).is_err() {
             return;
@@ -154,14 +154,14 @@ impl Relay {
     }
 
     fn carry(&mut self, key: u64) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         match stream.carry() {
             stream::State::Waiting => {}
             // It had its turn: to be told of it anew, after the others.
             stream::State::Busy => {
                 let _ = self.poll.set(stream.client(), key, READ | WRITE | EDGE);
             }
-            stream::State::Over => drop(self.streams.remove(&key)),
+            stream::State::Over => drop(self.streams.remove(key)),
         }
     }
 
