@@ -125,10 +125,7 @@ pub fn disconnect(disconnection: &Disconnection) -> Result<()> {
 
 /// Takes a network out of the packet filter and removes its bridge. What is gone is no error.
 pub fn remove_bridge(table: &str, name: &str) -> Result<()> {
-    let mut filter = Filter::open(table)?;
-    if filter.state()? == State::Whole {
-        filter.remove_bridge(name)?;
-    }
+    Filter::open(table)?.remove_bridge(name)?;
     bridge::remove(&mut Socket::open(Family::Route)?, name)
 }
 

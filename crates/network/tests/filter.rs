@@ -121,6 +121,18 @@ fn ports_are_published_all_or_none_and_taken_back_by_whose_they_are() {
 }
 
 #[test]
+fn what_is_gone_with_the_table_is_gone() {
+    let _host = machine();
+    let mut filter = Filter::open("kapsel").unwrap();
+    for broken in ["", "nft add table inet kapsel"] {
+        shell(broken);
+        assert_eq!(filter.published().unwrap(), []);
+        assert_eq!(filter.unpublish("a", None).unwrap(), []);
+        kapsel_network::connect::remove_bridge("kapsel", "kbr7").unwrap();
+    }
+}
+
+#[test]
 fn what_cannot_be_a_port_is_refused() {
     let _host = machine();
     let mut filter = Filter::open("kapsel").unwrap();

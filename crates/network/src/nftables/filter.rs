@@ -80,7 +80,7 @@ impl Filter {
                 State::Whole => {}
                 State::Absent => filter.load(generation, &[], true)?,
                 State::Changed => {
-                    let elements = filter.elements().unwrap_or_default();
+                    let elements = filter.elements()?;
                     filter.load(generation, &elements, false)?;
                 }
             }
@@ -190,9 +190,6 @@ impl Filter {
         };
         self.again(|filter| {
             let generation = filter.generation()?;
-            if filter.state()? == State::Absent {
-                return Ok(Vec::new());
-            }
             let mut elements = filter.elements_of(|set| !set.data.is_empty())?;
             elements.retain(|element| {
                 let is_meant = |wanted: &Vec<Element>| {
@@ -223,8 +220,11 @@ impl Filter {
             let names = self.named().string(IN_TABLE, set.name);
             let request = message(INET, Kind::GetElement, 0, &names);
             let what = format!("cannot list the set {}", set.name);
-            for payload in self.socket.list(&what, request)? {
-                found.extend(listed(set.name, &payload));
+            match self.socket.list(&what, request) {
+                Ok(list) => found.extend(list.iter().flat_map(|payload| listed(set.name, payload))),
+                // Somebody has taken the set away, or the table.
+                Err(error) if error.errno == libc::ENOENT => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(found)
