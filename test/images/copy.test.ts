@@ -7,7 +7,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { busyboxFacts, busyboxLayers, hostArchitecture, ociLayout } from '../harness/images.ts';
+import { addBlob, busyboxFacts, busyboxLayers, hostArchitecture, ociLayout } from '../harness/images.ts';
 import { skopeo, TestRegistry } from '../harness/registry.ts';
 import { failure, type Fault, FaultyRegistry, sendManifest, TestStore } from '../registry/faulty.ts';
 import { scratchDirectory } from './store.ts';
@@ -150,6 +150,45 @@ t('into the store, under the name asked for', async () => {
   const id = store.images.resolve('mine:1')?.id;
   assert.is(await store.images.copy(`oci:${layout}:it`, 'mine:2'), id);
   await failure(store.images.copy(docker('both:1'), 'mine:3', { all: true }), 'PLATFORM_INVALID');
+});
+
+t('this machine’s own programs go anywhere', async () => {
+  const path = fresh();
+  await store.images.copy('host:true', `oci:${path}:host`);
+  const { Layers } = await inspected(`oci:${path}:host`);
+  assert.is(Layers.length, 1);
+  await store.images.copy('host:true', docker('host:1'));
+  await skopeo('copy', '--src-tls-verify=false', docker('host:1'), `dir:${fresh()}`);
+});
+
+t('a layer that only its maker may spread is named, not copied', async () => {
+  const path = fresh();
+  execFileSync('cp', ['-r', layout, path]);
+  const blob = (digest: string) => join(path, 'blobs', ...digest.split(':'));
+  const read = async <T>(digest: string) => JSON.parse(await readFile(blob(digest), 'utf8')) as T;
+  const index = JSON.parse(await readFile(join(path, 'index.json'), 'utf8')) as { manifests: { digest: string }[] };
+  const list = await read<{ manifests: { digest: string; size: number; mediaType: string }[] }>(
+    index.manifests[0]!.digest,
+  );
+  const manifest = await read<{ layers: { digest: string; mediaType: string; urls?: string[] }[] }>(
+    list.manifests[0]!.digest,
+  );
+  const foreign = manifest.layers[1]!;
+  foreign.mediaType = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
+  foreign.urls = ['https://layers.example/1'];
+  await rm(blob(foreign.digest));
+  const bytes = Buffer.from(JSON.stringify(manifest));
+  const entry = { ...list.manifests[0]!, ...(await addBlob(path, bytes)) };
+  await writeFile(join(path, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
+  const directory = fresh();
+  assert.is(await store.images.copy(`oci:${path}`, `dir:${directory}`), entry.digest);
+  assert.is(await readFile(join(directory, 'manifest.json'), 'utf8'), bytes.toString());
+  assert.not.ok(existsSync(join(directory, foreign.digest.slice(7))));
+  assert.is(await store.images.copy(`dir:${directory}`, `oci:${fresh()}:x`, { all: true }), entry.digest);
+  const converted = fresh();
+  await store.images.copy(`dir:${directory}`, `dir:${converted}`, { format: 'docker' });
+  const { layers } = JSON.parse(await readFile(join(converted, 'manifest.json'), 'utf8')) as typeof manifest;
+  assert.equal(layers[1], { ...foreign, mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip' });
 });
 
 t('what fails leaves nothing at the destination', async () => {
