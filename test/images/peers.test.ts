@@ -73,7 +73,7 @@ t('umoci makes a layer, kapsel pulls it', async () => {
   const [changed, bundle] = [join(scratch, 'changed'), join(scratch, 'bundle')];
   await peers.skopeo('copy', `oci:${layout}:rich`, `oci:${changed}:rich`);
   await umociSees(changed, 'rich');
-  const change = `cd ${bundle}/rootfs && rm data/kept && echo new > data/new && chmod 600 owned && rm -r sub && mkdir sub`;
+  const change = `cd ${bundle}/rootfs && rm data/kept && echo new > data/new && chmod 600 owned && rm -r sub && ln -s x sub`;
   await peers.machine.output('sh', ['-ec', change]);
   await peers.machine.output('umoci', ['repack', '--image', `${changed}:next`, bundle]);
   await peers.skopeo('copy', ...plain, `oci:${changed}:next`, `docker://${at('umoci:1')}`);
