@@ -78,10 +78,9 @@ impl Filter {
             let state = filter.state()?;
             match state {
                 State::Whole => {}
-                State::Absent => filter.load(generation, &[], true)?,
-                State::Changed => {
+                State::Absent | State::Changed => {
                     let elements = filter.elements()?;
-                    filter.load(generation, &elements, false)?;
+                    filter.load(generation, &elements)?;
                 }
             }
             Ok(state)
@@ -106,7 +105,7 @@ impl Filter {
                     return Ok(false);
                 }
             }
-            filter.load(generation, &wanted, false)?;
+            filter.load(generation, &wanted)?;
             Ok(true)
         })
     }
@@ -248,21 +247,19 @@ impl Filter {
         })
     }
 
-    /// The whole table with these elements; unless it is `new`, in place of what is there.
-    fn load(&mut self, generation: u32, elements: &[Element], new: bool) -> Result<()> {
+    /// The whole table with these elements, in place of what is there.
+    fn load(&mut self, generation: u32, elements: &[Element]) -> Result<()> {
         let table = self.table.clone();
         let named = self.named();
         let whole = named.clone().bytes(TABLE_USERDATA, &self.fingerprint());
         let objects = self.objects();
         transaction(&mut self.socket, Some(generation), |batch| {
             let what = format!("cannot make the table {table}");
-            if !new {
-                // One that has vanished meanwhile is made only to be deleted.
-                batch.push(&what, message(INET, Kind::NewTable, libc::NLM_F_CREATE, &named));
-                batch.push(&what, message(INET, Kind::DeleteTable, 0, &named));
-            }
-            let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-            batch.push(&what, message(INET, Kind::NewTable, flags, &whole));
+            // One that is not there is made only to be deleted.
+            let create = libc::NLM_F_CREATE;
+            batch.push(&what, message(INET, Kind::NewTable, create, &named));
+            batch.push(&what, message(INET, Kind::DeleteTable, 0, &named));
+            batch.push(&what, message(INET, Kind::NewTable, create, &whole));
             for object in objects {
                 batch.push(&what, object);
             }
