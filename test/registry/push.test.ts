@@ -22,8 +22,16 @@ t.before.each(async () => {
 });
 t.after.each(async () => {
   close();
-  await registry.close();
+  for (const one of [registry, ...others.splice(0)]) await one.close();
 });
+
+const others: Receiver[] = [];
+/** A server of another host, for this test. */
+async function another(): Promise<Receiver> {
+  const one = await new Receiver().start();
+  others.push(one);
+  return one;
+}
 
 const bytes = randomBytes(300_000);
 const large = randomBytes((20 << 20) + 17);
@@ -293,7 +301,7 @@ t('an AbortSignal takes the upload back', async () => {
 });
 
 t('an upload that moves, with a query, to another host without credentials', async () => {
-  const elsewhere = await new Receiver().start();
+  const elsewhere = await another();
   registry.fault = (request, response) => {
     if (request.method !== 'POST') return false;
     elsewhere.uploads.set('moved', []);
@@ -303,12 +311,11 @@ t('an upload that moves, with a query, to another host without credentials', asy
   await repository.uploadBlob(content());
   assert.ok(elsewhere.blobs.has(sha256(bytes)));
   assert.match(elsewhere.requests.at(-1)!.url, /state=300000&digest=sha256/);
-  await elsewhere.close();
 });
 
 t('a token that expires in the middle', async () => {
   let tokens = 0;
-  const service = await new Receiver().start();
+  const service = await another();
   service.fault = (_, response) => (response.end(JSON.stringify({ token: `t${++tokens}` })), true);
   let isExpired = false;
   registry.fault = (request, response, seen) => {
@@ -336,7 +343,6 @@ t('a token that expires in the middle', async () => {
   assert.is(tokens, 2);
   const scope = new URL(service.requests[0]!.url, 'http://x').searchParams.getAll('scope');
   assert.equal(scope, ['repository:a:pull,push']);
-  await service.close();
 });
 
 t('HEAD says whether a blob is there', async () => {
