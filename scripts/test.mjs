@@ -21,6 +21,7 @@ debianPackages([
   { package: 'iproute2', program: 'ip', why: 'the default image has it' },
   { package: 'nftables', file: '/usr/sbin/nft', why: 'the packet filter is compared with what it makes' },
   { package: 'iputils-ping', program: 'ping', why: 'the tests ping containers with it' },
+  { package: 'bind9-dnsutils', program: 'dig', why: 'the tests ask for names with it' },
   { package: 'containerd', file: '/usr/bin/ctr', why: 'the tests run containerd on the runtime' },
   { package: 'docker.io', file: '/usr/sbin/dockerd', why: 'the tests run Docker and a Swarm on the runtime' },
   { package: 'podman', file: '/usr/bin/podman', why: 'the tests run podman on the runtime' },
