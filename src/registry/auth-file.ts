@@ -81,9 +81,11 @@ async function lockOf(path: string): Promise<number> {
 /** Whoever reads it sees the old file or the new one, whole; a link stays a link. */
 function replace(path: string, text: string): void {
   const target = resolved(path);
-  const fresh = `${target}.${process.pid}.new`;
+  const fresh = `${target}.new`;
   try {
-    const file = openSync(fresh, 'w', 0o600);
+    // Of a login that was killed.
+    rmSync(fresh, { force: true });
+    const file = openSync(fresh, 'wx', 0o600);
     try {
       writeSync(file, text);
       fsyncSync(file);

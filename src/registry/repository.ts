@@ -93,7 +93,7 @@ export class Repository {
     const session = await this.#home();
     const answer = await session.request(this.#path(`blobs/${digest}`), { method: 'HEAD', deed: 'push', signal });
     if (answer.status === 200) {
-      answer.body.destroy();
+      answer.body.resume();
       return true;
     }
     const refusal = await session.refusal(answer, 'push');

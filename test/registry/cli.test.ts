@@ -109,6 +109,15 @@ t('a damaged config.json is neither lost nor quoted', async () => {
   assert.match(await readFile(file(), 'utf8'), /c2VjcmV0/);
 });
 
+t('what a login that was killed has left goes with the next', async () => {
+  await mkdir(join(home, '.docker'));
+  for (const name of ['config.json.new', 'config.json.lock'])
+    await writeFile(join(home, '.docker', name), '{"auths":', { mode: 0o644 });
+  works(await logIn());
+  assert.equal(await readdir(join(home, '.docker')), ['config.json']);
+  assert.is((await stat(file())).mode & 0o7777, 0o600);
+});
+
 t('--authfile and REGISTRY_AUTH_FILE say where', async () => {
   const one = join(home, 'one.json');
   works(await logIn('--authfile', one));
