@@ -47,7 +47,6 @@ export interface NativeDatabase {
   insertLayer(json: string): Outcome<void>;
   layer(diffId: string): Outcome<string>;
   layers(): Outcome<string>;
-  forgetLayer(diffId: string): Outcome<void>;
   insertLayerSources(json: string): Outcome<void>;
   layerSources(diffId: string): Outcome<string>;
   insertVolume(json: string): Outcome<boolean>;

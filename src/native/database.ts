@@ -151,11 +151,6 @@ export class Database {
     return JSON.parse(unwrap(this.#native.layers())) as LayerRow[];
   }
 
-  /** Forgets a layer whose tree is damaged, whoever uses it: the next pull makes it anew. */
-  forgetLayer(diffId: string): void {
-    unwrap(this.#native.forgetLayer(diffId));
-  }
-
   /** Remembers compressed forms of layers that are recorded; of others nothing. */
   insertLayerSources(sources: readonly LayerSource[]): void {
     unwrap(this.#native.insertLayerSources(JSON.stringify(sources)));

@@ -192,12 +192,6 @@ impl Database {
         self.query(|state| state.layers())
     }
 
-    /// `kapsel_state::Database::forget_layer`.
-    #[napi]
-    pub fn forget_layer(&self, diff_id: String) -> Outcome<()> {
-        self.change(|state| state.forget_layer(&diff_id))
-    }
-
     /// `kapsel_state::Database::insert_layer_sources`.
     #[napi]
     pub fn insert_layer_sources(&self, json: String) -> Outcome<()> {

@@ -38,14 +38,6 @@ impl Database {
         })
     }
 
-    /// Forgets the row of a layer whose tree turned out to be damaged, whoever uses it: the next pull makes it anew.
-    pub fn forget_layer(&mut self, diff_id: &str) -> Result<()> {
-        self.write(|transaction| {
-            transaction.prepare_cached("DELETE FROM layers WHERE diff_id = ?1")?.execute([diff_id])?;
-            Ok(())
-        })
-    }
-
     /// Remembers compressed forms of layers that are here; of others nothing is remembered.
     pub fn insert_layer_sources(&mut self, sources: &[LayerSource]) -> Result<()> {
         self.write(|transaction| {

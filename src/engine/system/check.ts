@@ -87,11 +87,8 @@ async function repair(engine: Engine, layers: Layers, damage: Damage, force: boo
       if (!(error instanceof KapselError && error.code === 'IMAGE_NOT_FOUND')) throw error;
     }
   }
-  if (damage.what === 'layer') {
-    database.forgetLayer(damage.digest);
-    await layers.remove([damage.digest]);
-    await rm(layers.recipe(damage.digest), { force: true });
-  }
+  // Its row went with the last image; of a tree that was not there, the recipe is left.
+  if (damage.what === 'layer') await rm(layers.recipe(damage.digest), { force: true });
   damage.repaired = true;
 }
 
