@@ -29,12 +29,14 @@ const DATAGRAMS: u64 = 0;
 const CONNECTIONS: u64 = 1;
 const FIRST: u64 = 2;
 /// Queries on their way at once, connections at once.
-const MOST_FORWARDS: usize = 256;
+const MOST_FORWARDS: usize = 128;
 const MOST_CONNECTIONS: usize = 32;
 /// Datagrams that are read before others have their turn.
 const TURN: usize = 32;
 /// How long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long nobody connects when there are too few descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often every upstream is asked.
 const ROUNDS: usize = 2;
 
@@ -97,6 +99,8 @@ pub struct Server {
     forwards: Keyed<Forward>,
     connections: Keyed<(Connection, Instant)>,
     next: u64,
+    /// When connections are let in again.
+    pause: Option<Instant>,
     /// Whose turn it is among those that share a name.
     turn: usize,
 }
@@ -121,6 +125,7 @@ impl Server {
             forwards: Keyed::new(),
             connections: Keyed::new(),
             next: FIRST,
+            pause: None,
             turn: 0,
         })
     }
@@ -144,7 +149,7 @@ impl Server {
         self.give_up_on_the_late(Instant::now());
         let late = self.forwards.values().map(|forward| forward.until);
         let idle = self.connections.values().map(|(_, until)| *until);
-        let next = late.chain(idle).min();
+        let next = late.chain(idle).chain(self.pause).min();
         self.poll.ring(next);
     }
 
@@ -157,7 +162,15 @@ impl Server {
     }
 
     fn on_listener(&mut self) {
-        let Ok((stream, _)) = self.sockets.listener.accept() else { return };
+        let stream = match self.sockets.listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // We would be told of it again and again, until somebody closes something.
+            Err(_) => {
+                self.pause = Some(Instant::now() + PAUSE);
+                return drop(self.poll.set(&self.sockets.listener, CONNECTIONS, 0));
+            }
+        };
         if self.connections.len() >= MOST_CONNECTIONS || stream.set_nonblocking(true).is_err() {
             return;
         }
@@ -330,6 +343,9 @@ impl Server {
     }
 
     fn give_up_on_the_late(&mut self, now: Instant) {
+        if self.pause.take_if(|until| *until <= now).is_some() {
+            let _ = self.poll.set(&self.sockets.listener, CONNECTIONS, poll::READ);
+        }
         let late = self.forwards.iter().filter(|(_, forward)| forward.until <= now);
         for key in late.map(|(key, _)| key).collect::<Vec<_>>() {
             self.try_another(key);

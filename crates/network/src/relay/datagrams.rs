@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Those who send at once.
-const MOST: usize = 512;
+const MOST: usize = 128;
 /// Datagrams before others have their turn.
 const TURN: usize = 64;
 /// How long one may say nothing: conntrack's time for a stream of datagrams.

@@ -12,6 +12,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use nix::sys::socket::{
@@ -26,11 +27,13 @@ use crate::{
     error::{Error, Result},
     keyed::Keyed,
     names,
-    poll::{EDGE, Poll, READ, WRITE},
+    poll::{CLOCK, EDGE, Poll, READ, WRITE},
 };
 
 /// Connections at once.
-const MOST: usize = 512;
+const MOST: usize = 256;
+/// How long nobody is let in when there are too few descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is relayed; SCTP is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +134,7 @@ impl Relay {
     pub fn on_ready(&mut self) {
         for key in self.poll.ready() {
             match self.held.get_mut(key) {
+                _ if key == CLOCK => self.watch_listeners(READ),
                 Some(Held::Datagrams(_, datagrams)) => datagrams.on_ready(),
                 Some(Held::Listener(..)) => self.accept(key),
                 None => self.carry(key & !1),
@@ -140,7 +144,15 @@ impl Relay {
 
     fn accept(&mut self, key: u64) {
         let Some(Held::Listener(port, listener)) = self.held.get_mut(key) else { return };
-        let Ok((client, _)) = listener.accept() else { return };
+        let client = match listener.accept() {
+            Ok((client, _)) => client,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // We would be told of it again and again, until somebody closes something.
+            Err(_) => {
+                self.watch_listeners(0);
+                return self.poll.ring(Some(Instant::now() + PAUSE));
+            }
+        };
         if self.streams.len() >= MOST || client.set_nonblocking(true).is_err() {
             return;
         }
@@ -150,6 +162,14 @@ impl Relay {
         let edges = READ | WRITE | EDGE;
         if self.poll.add(&client, key, edges).is_ok() && self.poll.add(&target, key + 1, edges).is_ok() {
             self.streams.insert(key, Stream::new(client, target));
+        }
+    }
+
+    fn watch_listeners(&self, interest: u32) {
+        for (key, held) in self.held.iter() {
+            if let Held::Listener(_, listener) = held {
+                let _ = self.poll.set(listener, key, interest);
+            }
         }
     }
 
