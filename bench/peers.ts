@@ -83,9 +83,10 @@ export function peers(options: {
   return found;
 }
 
-/** A dockerd of the benchmark's own: no bridge, no firewall rule, in network and mount namespaces of its own. */
+/** A dockerd of the benchmark's own: no bridge, no firewall rule, in namespaces of its own; without one for the network it sees ours. */
 export async function dockerDaemon(
   directory: string,
+  namespaces: string[] = ['--net', '--mount'],
 ): Promise<{ host: string; stop: () => Promise<void> } | undefined> {
   if (!installed('dockerd')) return undefined;
   const socket = join(directory, 'docker.sock');
@@ -99,8 +100,7 @@ export async function dockerDaemon(
   ];
   const bridge = ['--bridge', 'none', '--iptables=false', '--ip-forward=false', '--ip-masq=false'];
   const command = [
-    '--net',
-    '--mount',
+    ...namespaces,
     '--kill-child=TERM',
     '--fork',
     'dockerd',
