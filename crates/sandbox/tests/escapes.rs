@@ -1,23 +1,28 @@
 //! The escapes of the past (and what is like them), attempted for real: each must fail, and the host be as it was.
 //!
-//! | escape | test (here or in the file named) | fails when |
+//! The last column is what was really done: that defence was taken out of a copy, and the test failed. Where one defence
+//! alone was not enough to see it fail, another holds as well, and both were taken out.
+//!
+//! | escape | test (here or in the file named) | failed when |
 //! |---|---|---|
-//! | CVE-2019-5736 | `the_runtimes_executable_…` | seal.rs: mounted writable, and `seal` does nothing |
-//! | CVE-2016-9962 | exec.rs `nobody_inside_…` | namespaces.rs: `hide` leaves it dumpable |
+//! | CVE-2019-5736 | `the_runtimes_executable_…`, rootless.rs, oci/escape.rs | seal.rs: `seal` does nothing; and: mounted writable |
+//! | CVE-2016-9962 | exec.rs `nobody_inside_…`, oci/escape.rs `who_…` | namespaces.rs: `hide` does nothing. Of its calls in join.rs, launch.rs and process.rs each two do: all were taken out |
 //! | CVE-2019-16884, 2019-19921, 2023-27561, 2023-28642, 2026-41579, crun 2026-47766 | `a_kernel_directory_…` | mounts/build.rs: `plain` is false |
 //! | CVE-2025-52881, youki 2025-62596 | `nothing_is_mounted_over_…`; escapes_proc.rs | mounts/mod.rs: no refuse_kernel_files |
 //! | youki CVE-2025-54867 | `a_device_name_that_…` | devices.rs: EEXIST is no error |
-//! | CVE-2021-30465, 2024-45310 | `a_mount_point_that_…`; escapes_hooks.rs | resolve.rs: no RESOLVE_IN_ROOT, and attached before pivot_root |
+//! | CVE-2021-30465, 2024-45310 | `a_mount_point_behind_…`, `a_mount_point_that_…`; escapes_hooks.rs | resolve.rs: no RESOLVE_IN_ROOT, and mounts attached before pivot_root; with hooks the first alone |
 //! | CVE-2023-25809 | rootless.rs `no_cgroup_of_…` | mounts/build.rs: not read-only |
-//! | CVE-2022-29162, crun 2022-27650 | exec.rs `it_gets_no_…` | capabilities.rs: inheritable = permitted |
-//! | CVE-2024-21626 | `a_working_directory_through_…`, exec.rs, program.rs | workdir.rs: chdir by path; streams.rs: no close_range |
+//! | CVE-2022-29162, crun 2022-27650 | exec.rs `it_gets_no_…`, oci/escapes.rs | capabilities.rs: inheritable = permitted; and: the ambient set is not cleared |
+//! | CVE-2024-21626 | `a_working_directory_through_…`, exec.rs, program.rs | workdir.rs: chdir by path. Without RESOLVE_NO_MAGICLINKS and `verify` the kernel still refuses: RESOLVE_IN_ROOT allows no magic link; streams.rs: no close_range |
 //! | CVE-2025-31133, youki 2025-62161 | `what_masks_a_path_…` | devices.rs: `null` looks at nothing |
-//! | CVE-2025-52565 | escapes_proc.rs, terminal.rs `a_console_…` | terminal.rs: bound by path; resolve.rs: the file is made through a link |
-//! | crun CVE-2026-30892 | program.rs `an_unknown_or_malformed_…` | identity: what does not parse is 0 |
-//! | runc issue 1962 | `even_with_every_…`; escapes_hooks.rs | root.rs: chroot for pivot_root |
-//! | CVE-2022-0492 | `release_agent_…` | CAP_SYS_ADMIN is given, and no cgroup namespace |
-//! | CRI-O CVE-2022-0811 | `parameters_of_the_host_…` | sysctl.rs: no check_namespace, or no check_value |
-//! | CVE-2022-23648 | `a_volume_whose_…` | resolve.rs and launch.rs as for CVE-2021-30465 |
+//! | CVE-2025-52565 | escapes_proc.rs, terminal.rs `a_console_…` | terminal.rs: bound by path |
+//! | crun CVE-2026-30892 | program.rs `an_unknown_or_malformed_…`, oci/escapes.rs | identity/accounts.rs: what does not parse is 0; oci/bundle.rs: null is absent |
+//! | runc issue 1962 | `even_with_every_…`; escapes_hooks.rs | root.rs: the old root is not taken off |
+//! | CVE-2022-0492 | `release_agent_…` | CAP_SYS_ADMIN is given, and no cgroup namespace: the test does it itself, and then the attack writes |
+//! | CRI-O CVE-2022-0811 | `parameters_of_the_host_…` | sysctl.rs: no check_namespace; no check_value; any name |
+//! | CVE-2022-23648 | `a_volume_whose_…` | mounts/build.rs: the destination is not cleaned |
+//! | podman CVE-2026-55686 | `a_working_directory_that_…` | launch.rs: the directory is made by path before the root is entered |
+//! | files of accounts | `user_files_that_…` | identity: no O_NONBLOCK, any kind of file |
 
 mod common;
 

@@ -1,12 +1,12 @@
 //! Escapes attempted where the way into the container is another one: with hooks, which see the root where the bundle has
 //! it, so that mounts are attached while the host is still there; behind a gate; and without pivot_root.
 //!
-//! | escape | test | fails when |
+//! | escape | test | failed when |
 //! |---|---|---|
 //! | CVE-2021-30465 with hooks | `links_of_the_image_…` | resolve.rs: no RESOLVE_IN_ROOT |
 //! | CVE-2021-30465, 2024-45310 with hooks | `a_mount_point_that_keeps_changing_…` | resolve.rs: no RESOLVE_IN_ROOT |
-//! | CVE-2026-41579 with hooks | `a_dev_that_is_a_link_…` | mounts/build.rs: `plain` is false |
-//! | CVE-2024-21626 for hooks | `hooks_inherit_nothing_…` | streams.rs: no close_range; gate.rs: no O_CLOEXEC |
+//! | CVE-2026-41579 with hooks | `a_dev_that_is_a_link_…` | mounts/build.rs: `plain` is false (for /dev, devices.rs and masks refuse as well) |
+//! | CVE-2024-21626 for hooks | `hooks_inherit_nothing_…` | hooks.rs: no close_on_exec_from; streams.rs: no close_range; gate.rs: no O_CLOEXEC |
 //! | runc issue 1962 | `without_pivot_root_…` | launch.rs: no `strip`, or chroot(2) where pivot_root(2) is allowed |
 
 mod common;

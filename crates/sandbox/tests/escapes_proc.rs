@@ -1,10 +1,11 @@
 //! Escapes by a forged /proc: what the runtime tells the kernel must go to the kernel, and what the kernel has must not
 //! come to lie under the image's names.
 //!
-//! | escape | test | fails when |
+//! | escape | test | failed when |
 //! |---|---|---|
 //! | CVE-2019-19921, 2025-52881, youki 2025-62596 | `parameters_go_…` | sysctl.rs, process.rs: written by path once inside |
 //! | CVE-2019-16884, 2025-52881 | `a_label_is_told_…` | labels.rs: written by path |
+//! | the same, where /proc of the runtime itself is covered | `what_is_mounted_over_…` | proc.rs: no RESOLVE_NO_XDEV |
 //! | CVE-2025-52565 | `a_terminal_is_the_…` | terminal.rs: the slave is bound by its path |
 
 mod common;

@@ -1,13 +1,15 @@
 //! More ways out, through the executable itself: see `escape.rs`, and the sandbox's own `escapes*.rs`.
 //!
-//! | escape | test | fails when |
+//! | escape | test | failed when |
 //! |---|---|---|
-//! | CVE-2019-5736 | `a_script_whose_interpreter_…` | oci/make.rs, oci/exec.rs: no `seal` |
-//! | CVE-2024-21626 | `what_a_careless_caller_…` | sandbox workdir.rs: chdir by path, no verify; streams.rs: no close_range |
-//! | CVE-2022-29162, crun 2022-27650 | `the_callers_inheritable_…` | sandbox capabilities.rs: inheritable = permitted |
+//! | CVE-2019-5736 | `a_script_whose_interpreter_…`; escape.rs `our_own_file_…` | oci/exec.rs: no `seal`; oci/make.rs: no `seal` |
+//! | CVE-2024-21626 | `what_a_careless_caller_…`; escape.rs `no_working_directory_…` | sandbox streams.rs: no close_range; workdir.rs: chdir by path |
+//! | CVE-2016-9962 | escape.rs `who_is_being_joined_…`, `who_begins_in_…` | sandbox namespaces.rs: `hide` does nothing; launch.rs and process.rs: no `hide` |
+//! | CVE-2022-29162, crun 2022-27650 | `the_callers_inheritable_…` | sandbox capabilities.rs: inheritable = permitted; the ambient set is not cleared |
 //! | CVE-2024-45310, 2021-30465 | `a_directory_swapped_…` | sandbox resolve.rs: no RESOLVE_IN_ROOT (with hooks) |
 //! | CVE-2020-15257 | `another_user_of_the_machine_…` | oci/store.rs: another mode than 0700 |
-//! | crun 2026-30892 | `ids_that_are_none_…` | sandbox spec: an id that is malformed is 0 |
+//! | crun 2026-30892 | `ids_that_are_none_…` | oci/bundle.rs: an id that is null is absent; oci/exec.rs: a sign is part of a number |
+//! | another container's cgroup | crash.rs `a_creator_killed_…` | oci/store.rs: a draft counts as a record |
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -1,5 +1,6 @@
 //! The same, by an ordinary user.
 
+use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -57,6 +58,43 @@ fn a_container_lives_through_all_verbs_without_a_cgroup() {
     ok(&["kill", "c", "KILL"]);
     until("the end", || ok(&["state", "c"]).contains("\"stopped\"").then_some(()));
     ok(&["delete", "c"]);
+    world.nothing_remains();
+}
+
+#[test]
+fn a_program_that_joins_is_where_the_container_is_and_may_do_what_it_may() {
+    let world = world("trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 1000 & wait $!; done");
+    assert_eq!(call(&world, &["run", "--detach", "c"]).status, 0);
+    until("the container", || world.inside("tmp/ready").exists().then_some(()));
+    // Each of the first process's, which it may look at because it has the same capabilities.
+    let look = "for n in user mnt pid uts ipc net cgroup; do readlink /proc/self/ns/$n; readlink /proc/1/ns/$n; done; \
+                grep -h -E 'Cap(Prm|Inh|Bnd)|NoNewPrivs' /proc/1/status; echo; \
+                grep -h -E 'Cap(Prm|Inh|Bnd)|NoNewPrivs' /proc/self/status; echo $A; pwd; ls /proc/self/fd; exit 7";
+    let said = call(&world, &["exec", "--env", "A=b", "--cwd", "/tmp", "c", "sh", "-c", look]);
+    assert_eq!(said.status, 7, "{said:?}");
+    let lines: Vec<&str> = said.stdout.lines().collect();
+    for pair in lines[..14].chunks(2) {
+        assert_eq!(pair[0], pair[1]);
+    }
+    assert_eq!(lines[14..18], lines[19..23], "{said:?}");
+    assert_eq!(lines[23..], ["b", "/tmp", "0", "1", "2", "3"], "{said:?}");
+    // There is one id, and the caller's directory is not left in reach.
+    for flags in [
+        &["--user", "1000"][..],
+        &["--cwd", "/proc/self/fd/3"],
+        &["--cwd", "/missing"],
+        &["--additional-gids", "5"],
+    ] {
+        let said = call(&world, &[&["exec"], flags, &["c", "true"]].concat());
+        assert_eq!((said.status, said.stderr.lines().count()), (255, 1), "{flags:?}: {said:?}");
+    }
+    let pid_file = world.text("bundle/rootfs/tmp/pid");
+    let said = call(&world, &["exec", "--detach", "--pid-file", &pid_file, "c", "sleep", "1000"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    assert_ne!(of(&pid), of("self"));
+    assert_eq!(call(&world, &["delete", "--force", "c"]).status, 0);
     world.nothing_remains();
 }
 
