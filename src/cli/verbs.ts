@@ -20,6 +20,7 @@ import { load } from '../commands/load.ts';
 import { login } from '../commands/login.ts';
 import { logout } from '../commands/logout.ts';
 import { logs } from '../commands/logs.ts';
+import { networkCreate, networkList, networkRemove } from '../commands/network.ts';
 import {
   manifestAdd,
   manifestAnnotate,
@@ -76,6 +77,9 @@ export const commands: readonly Command<any>[] = [
   login,
   logout,
   logs,
+  networkCreate,
+  networkList,
+  networkRemove,
   manifestAdd,
   manifestAnnotate,
   manifestCreate,
@@ -127,6 +131,9 @@ const longForms: ReadonlyMap<string, string> = new Map([
   ['image list', 'images'],
   ['image rm', 'rmi'],
   ['image remove', 'rmi'],
+  ['network inspect', 'inspect'],
+  ['network list', 'network ls'],
+  ['network remove', 'network rm'],
   ['system info', 'info'],
   ['volume inspect', 'inspect'],
   ['volume list', 'volume ls'],
@@ -137,6 +144,7 @@ const longForms: ReadonlyMap<string, string> = new Map([
 export const nouns: Readonly<Record<string, string>> = {
   container: 'Manage containers',
   image: 'Manage images',
+  network: 'Manage networks',
   manifest: 'Manage image manifests and manifest lists',
   plugins: 'List and manage plugins',
   system: 'Manage kapsel',

@@ -12,6 +12,7 @@ import { say } from '../ui/output.ts';
 import { plain } from '../ui/plain.ts';
 
 export const containerFlags = {
+  'add-host': { value: item, multiple: true, description: 'Add a custom host-to-IP mapping (host:ip)' },
   attach: { value: item, short: 'a', multiple: true, description: 'Attach to STDIN, STDOUT or STDERR' },
   'cap-add': { value: item, multiple: true, description: 'Add Linux capabilities' },
   'cap-drop': { value: item, multiple: true, description: 'Drop Linux capabilities' },
@@ -23,14 +24,21 @@ export const containerFlags = {
   'cpuset-cpus': { value: text, description: 'CPUs in which to allow execution (0-3, 0,1)' },
   'cpuset-mems': { value: text, description: 'MEMs in which to allow execution (0-3, 0,1)' },
   device: { value: item, multiple: true, description: 'Add a host device to the container' },
+  dns: { value: item, multiple: true, description: 'Set custom DNS servers' },
+  'dns-option': { value: item, multiple: true, description: 'Set DNS options' },
+  'dns-search': { value: item, multiple: true, description: 'Set custom DNS search domains' },
   domainname: { value: text, description: 'Container NIS domain name' },
+  egress: { value: item, multiple: true, description: 'What may be reached: deny, allow=CIDR,NAME,*.NAME' },
   entrypoint: { value: text, description: 'Overwrite the default ENTRYPOINT of the image' },
   env: { value: variable, short: 'e', multiple: true, description: 'Set environment variables' },
   'env-file': { value: item, multiple: true, description: 'Read in a file of environment variables' },
+  expose: { value: item, multiple: true, description: 'Expose a port or a range of ports' },
   'group-add': { value: item, multiple: true, description: 'Add additional groups to join' },
   hostname: { value: text, short: 'h', description: 'Container host name' },
   init: { value: yes, description: 'Run an init inside the container that forwards signals and reaps processes' },
   interactive: { value: yes, short: 'i', description: 'Keep STDIN open even if not attached' },
+  ip: { value: text, description: 'IPv4 address (e.g., 172.30.100.104)' },
+  ip6: { value: text, description: 'IPv6 address (e.g., 2001:db8::33)' },
   ipc: { value: text, description: 'IPC mode to use (private|host|none)' },
   label: { value: label, short: 'l', multiple: true, description: 'Set meta data on a container' },
   'label-file': { value: item, multiple: true, description: 'Read in a line delimited file of labels' },
@@ -40,6 +48,7 @@ export const containerFlags = {
     multiple: true,
     description: 'Log driver options (max-size=20m, max-file=5)',
   },
+  'mac-address': { value: text, description: 'Container MAC address (e.g., 92:d0:c6:0a:29:33)' },
   memory: { value: notation('bytes'), short: 'm', description: 'Memory limit' },
   'memory-reservation': { value: notation('bytes'), description: 'Memory soft limit' },
   'memory-swap': {
@@ -48,7 +57,13 @@ export const containerFlags = {
   },
   mount: { value: notation('mount'), multiple: true, description: 'Attach a filesystem mount to the container' },
   name: { value: text, description: 'Assign a name to the container' },
-  network: { value: notation('network'), alias: 'net', description: 'Network of the container (none|host)' },
+  network: {
+    value: notation('network'),
+    alias: 'net',
+    multiple: true,
+    description: 'Connect the container to a network (none|host|bridge|container:NAME|NAME)',
+  },
+  'network-alias': { value: item, multiple: true, description: 'Add network-scoped alias for the container' },
   'oom-score-adj': { value: integer, description: "Tune host's OOM preferences (-1000 to 1000)" },
   pid: { value: text, description: 'PID namespace to use (host)' },
   'pids-limit': { value: integer, description: 'Tune container pids limit (set -1 for unlimited)' },
@@ -83,12 +98,6 @@ export const containerFlags = {
 
 /** What the engine is asked for. Refuses what it cannot do yet before anything has happened. */
 export function createOptions(flags: FlagValues<typeof containerFlags>, command: readonly string[]): CreateOptions {
-  if (flags.publish.length > 0 || flags['publish-all']) {
-    throw new Failure(
-      'ports cannot be published yet (-p, -P): use --network host, and the program listens on the host itself',
-      125,
-    );
-  }
   return defined({
     command: command.length > 0 ? command : undefined,
     name: flags.name,
@@ -124,7 +133,19 @@ export function createOptions(flags: FlagValues<typeof containerFlags>, command:
     sysctls: Object.fromEntries(flags.sysctl),
     oomScoreAdj: flags['oom-score-adj'],
     init: flags.init,
-    network: network(flags.network),
+    network: flags.network,
+    networkAliases: flags['network-alias'],
+    ip: flags.ip,
+    ip6: flags.ip6,
+    macAddress: flags['mac-address'],
+    publish: flags.publish,
+    publishAll: flags['publish-all'],
+    expose: flags.expose,
+    egress: flags.egress,
+    dns: flags.dns,
+    dnsSearch: flags['dns-search'],
+    dnsOptions: flags['dns-option'],
+    addHosts: flags['add-host'],
     pid: namespace('pid', 'PID', flags.pid, ['private', 'host']),
     ipc: namespace('ipc', 'IPC', flags.ipc, ['private', 'host', 'none']),
     uts: namespace('uts', 'UTS', flags.uts, ['private', 'host']),
@@ -151,11 +172,6 @@ function absoluteSource(volume: string): string {
   if (!/^\.{1,2}(\/|:)/.test(volume)) return volume;
   const colon = volume.indexOf(':');
   return colon < 0 ? volume : resolve(volume.slice(0, colon)) + volume.slice(colon);
-}
-
-function network(mode: string | undefined): CreateOptions['network'] {
-  if (mode === undefined || mode === 'none' || mode === 'host') return mode;
-  throw new Failure(`--network ${mode}: networks do not exist yet: use none (the default) or host`, 125);
 }
 
 function namespace<const Mode extends string>(

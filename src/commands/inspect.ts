@@ -1,15 +1,16 @@
-// `kapsel inspect`: all that is known about containers, images and volumes, as a JSON array.
+// `kapsel inspect`: all that is known about containers, images, volumes and networks, as a JSON array.
 import { defineCommand } from '../cli/command.ts';
 import { Failure } from '../cli/failure.ts';
 import { oneOf, text } from '../cli/values/basic.ts';
 import type { Engine } from '../engine/engine.ts';
 import { NotFoundError } from '../engine/errors.ts';
+import { inspection } from '../engine/networks/inspection.ts';
 import { renderFormat } from './listing.ts';
 import { print, printLine } from '../ui/output.ts';
 import { plainJson } from '../ui/plain.ts';
 import { each } from './each.ts';
 
-const kinds = ['container', 'image', 'volume'] as const;
+const kinds = ['container', 'image', 'volume', 'network'] as const;
 type Kind = (typeof kinds)[number];
 
 export const inspect = defineCommand({
@@ -18,7 +19,7 @@ export const inspect = defineCommand({
   flags: {
     format: { value: text, short: 'f', description: "Format output: 'json' or a Go template" },
     type: {
-      value: oneOf(kinds, (given) => `unknown type: ${JSON.stringify(given)}: must be one of container, image, volume`),
+      value: oneOf(kinds, (given) => `unknown type: ${JSON.stringify(given)}: must be one of ${kinds.join(', ')}`),
       description: 'Only inspect objects of the given type',
     },
   },
@@ -57,6 +58,7 @@ async function find(engine: Engine, name: string, wanted: readonly Kind[]): Prom
         Scope: 'local',
       };
     },
+    network: async () => inspection(await engine.networks.inspect(name)),
   };
   for (const kind of wanted) {
     try {

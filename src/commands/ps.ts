@@ -76,15 +76,27 @@ export function row(container: ContainerSummary, full: boolean, now = Date.now()
     RunningFor: ago(container.createdAt, now),
     Status: status(container, now),
     State: container.status === 'starting' ? 'created' : container.status,
-    Ports: '',
+    Ports: ports(container),
     Names: container.name,
     Labels: Object.entries(labels)
       .map(([name, value]) => `${name}=${value}`)
       .join(','),
     Label: (name: string) => labels[name] ?? '',
     Mounts: container.mounts.map((mount) => (full ? mount : ellipsis(mount, 15))).join(','),
-    Networks: '',
+    Networks: container.networks.join(','),
   };
+}
+
+/** `0.0.0.0:8080->80/tcp, 443/tcp`: what is published, then what is only exposed. */
+function ports({ ports, exposedPorts, status }: ContainerSummary): string {
+  const host = (address: string) => (address.includes(':') ? `[${address}]` : address);
+  const published = ports.map(
+    ({ protocol, address, port, containerPort }) => `${host(address)}:${port}->${containerPort}/${protocol}`,
+  );
+  const isPublished = (exposed: string) =>
+    ports.some(({ containerPort, protocol }) => exposed === `${containerPort}/${protocol}`);
+  const lives = status === 'running' || status === 'paused';
+  return [...published, ...(lives ? exposedPorts.filter((port) => !isPublished(port)) : [])].join(', ');
 }
 
 function status({ status, startedAt, finishedAt, exitCode }: ContainerSummary, now: number): string {

@@ -9,6 +9,7 @@ import { diskError } from './disk.ts';
 import { Events } from './events.ts';
 import { Images } from './images.ts';
 import { describeEngine, type EngineInfo, type EngineVersion, version } from './info.ts';
+import { Networks } from './networks.ts';
 import { System } from './system.ts';
 import { Registries } from './registries.ts';
 import { Volumes } from './volumes.ts';
@@ -31,6 +32,7 @@ export class Engine implements AsyncDisposable {
   readonly insecureRegistries: readonly string[];
   readonly containers: Containers;
   readonly images: Images;
+  readonly networks: Networks;
   readonly volumes: Volumes;
   readonly registries: Registries;
   readonly events: Events;
@@ -46,6 +48,7 @@ export class Engine implements AsyncDisposable {
     this.insecureRegistries = options.insecureRegistries ?? [];
     this.containers = new Containers(this);
     this.images = new Images(this);
+    this.networks = new Networks(this);
     this.volumes = new Volumes(this);
     this.registries = new Registries({ insecure: this.insecureRegistries });
     this.events = new Events(this);

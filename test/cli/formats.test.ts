@@ -146,6 +146,9 @@ const container: ContainerSummary = {
   status: 'running',
   labels: { team: 'a', tier: 'front' },
   mounts: ['/srv/a/very/long/path'],
+  networks: ['web'],
+  ports: [{ protocol: 'tcp', address: '0.0.0.0', port: 8080, containerPort: 80 }],
+  exposedPorts: ['80/tcp', '443/tcp'],
 };
 const later = Date.parse('2024-05-01T10:05:01Z');
 

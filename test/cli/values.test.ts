@@ -181,9 +181,6 @@ t('a relative volume is relative to where the user stands', () => {
 });
 
 t('what does not exist yet is refused with a way out', () => {
-  assert.throws(() => options('-p', '80:80'), /ports cannot be published yet.*--network host/);
-  assert.throws(() => options('-P'), /ports cannot be published yet/);
-  assert.throws(() => options('--network', 'bridge'), /--network bridge: networks do not exist yet: use none/);
   assert.throws(() => options('--pid', 'foo'), /--pid: invalid PID mode/);
   assert.throws(() => options('--log-driver', 'syslog'), /no such logging driver/);
 });

@@ -87,11 +87,44 @@ t('the hostname is the beginning of the id, unless told, or the machine’s wher
   }
 });
 
-t('networks that do not exist yet are refused', () => {
-  const image = { Cmd: ['x'] };
+t('a container is on the networks it names, and on none where it names none', () => {
+  const image = { Cmd: ['x'], ExposedPorts: { '80/tcp': {} } };
   assert.is(settle(image).network, 'none');
-  refuses(() => settle(image, { network: 'bridge' }), 'NETWORK_UNSUPPORTED');
-  refuses(() => settle(image, { publish: ['80:80'] }), 'PORTS_UNSUPPORTED', /published/);
+  assert.is(settle(image, { network: 'host', publish: ['80:80'] }).ports.length, 0);
+  const { network, networks } = settle(image, { network: ['web', 'name=db,alias=x,ip=10.1.0.9'], ip: '10.1.0.2' });
+  assert.is(network, 'bridge');
+  assert.equal(networks, [
+    { network: 'web', aliases: [], ip: '10.1.0.2' },
+    { network: 'db', aliases: ['x'], ip: '10.1.0.9' },
+  ]);
+  // What needs a network brings the default one.
+  for (const options of [{ publish: ['80'] }, { publishAll: true }, { egress: ['deny'] }]) {
+    assert.equal(settle(image, options).networks, [{ network: 'bridge', aliases: [] }]);
+  }
+  assert.equal(settle(image, { expose: ['80', '53/udp'] }).exposedPorts, ['80/tcp', '53/udp']);
+  assert.equal(settle(image, { egress: ['allow=10.0.0.1,*.example.com', 'allow=fd00::/8'] }).egress, {
+    allowed: ['10.0.0.1/32', 'fd00::/8'],
+    names: ['*.example.com'],
+  });
+});
+
+t('networks that contradict each other are refused', () => {
+  const image = { Cmd: ['x'] };
+  const refused = (options: CreateOptions, code: string) => refuses(() => settle(image, options), code);
+  refused({ network: ['web', 'host'] }, 'NETWORK_CONFLICT');
+  refused({ network: 'none', publish: ['80'] }, 'PORTS_CONFLICT');
+  refused({ network: 'none', egress: ['deny'] }, 'NETWORK_CONFLICT');
+  refused({ network: 'host', ip: '10.0.0.1' }, 'NETWORK_CONFLICT');
+  refused({ network: 'web', ip: '10.0.0' }, 'NETWORK_INVALID');
+  refused({ network: 'web', macAddress: '03:00:00:00:00:01' }, 'NETWORK_INVALID');
+  refused({ network: 'alias=x' }, 'NETWORK_INVALID');
+  refused({ network: 'name=web,speed=9' }, 'NETWORK_INVALID');
+  refused({ network: 'container:' }, 'NETWORK_INVALID');
+  refused({ egress: ['allow'] }, 'NETWORK_INVALID');
+  refused({ egress: ['allow=a b'] }, 'NETWORK_INVALID');
+  refused({ dns: ['one'] }, 'NETWORK_INVALID');
+  refused({ addHosts: ['one'] }, 'NETWORK_INVALID');
+  refused({ publish: ['x'] }, 'PORT_INVALID');
 });
 
 t('modes are one of their words', () => {

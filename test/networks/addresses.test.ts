@@ -1,5 +1,6 @@
 // Addresses and subnets as numbers, against what is known of them.
 
+import { isIP } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
@@ -63,6 +64,17 @@ test('two subnets overlap where one is in the other', () => {
   assert.ok(overlap(subnet('10.1.0.0/16'), subnet('10.0.0.0/8')));
   assert.not(overlap(subnet('10.0.0.0/16'), subnet('10.1.0.0/16')));
   assert.not(overlap(subnet('0.0.0.0/0'), subnet('::/0')));
+});
+
+test('what is an address is what Node takes for one', () => {
+  const parts = ['', '0', '1', 'ffff', '10000', 'g', '255', '256', '1.2.3.4', '1.2.3', ':', '::', '.', '%eth0'];
+  let seed = 20261128;
+  const pick = () => parts[(seed = (seed * 1103515245 + 12345) % 2147483648) % parts.length] as string;
+  for (let round = 0; round < 20_000; round++) {
+    const text = Array.from({ length: 1 + (seed % 10) }, pick).join(seed % 3 === 0 ? '.' : ':');
+    if (text.includes('%')) continue;
+    assert.is(parseAddress(text)?.family ?? 0, isIP(text), JSON.stringify(text));
+  }
 });
 
 test.run();

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::criu::Terms;
 use crate::error::{Error, Result};
-use crate::monitor::LogOptions;
+use crate::monitor::{LogOptions, Networking};
 
 /// Everything a monitor has to know; the container's id is not among it.
 #[derive(Debug, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Launch {
     /// The time-out of a stop that names none, in seconds.
     #[serde(default = "ten")]
     pub stop_timeout: u32,
+    /// What to make of the networks that the container is on; absent: it is on none.
+    pub network: Option<Networking>,
     /// A checkpoint to begin with, instead of the program.
     pub restore: Option<Terms>,
     /// Trees to remove when the container has ended.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kapsel_cgroups::Cgroup;
+use kapsel_network::nftables::filter::Filter;
 use kapsel_storage::remove::remove_tree;
 use serde::Deserialize;
 
@@ -17,8 +18,18 @@ use crate::{document, rootless};
 #[serde(rename_all = "camelCase")]
 struct Reap {
     cgroups_path: Option<String>,
+    unpublish: Option<Unpublish>,
     #[serde(default)]
     remove: Vec<PathBuf>,
+}
+
+/// Ports that lead nowhere any more.
+#[derive(Deserialize)]
+struct Unpublish {
+    /// The packet filter's.
+    table: String,
+    /// Id of the container.
+    container: String,
 }
 
 /// `kapsel-runtime reap`. Everything is tried; the first thing that did not work is reported.
@@ -41,8 +52,14 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     }
     let cgroup = reap.cgroups_path.as_deref().map_or(Ok(()), reap_cgroup);
     let trees = reap.remove.iter().map(|path| remove_tree(path).map_err(Error::from));
-    trees.fold(cgroup, |first, result| first.and(result))?;
+    let unpublished = reap.unpublish.map_or(Ok(()), unpublish);
+    trees.fold(cgroup.and(unpublished), |first, result| first.and(result))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn unpublish(Unpublish { table, container }: Unpublish) -> Result<()> {
+    Filter::open(&table)?.unpublish(&container, None)?;
+    Ok(())
 }
 
 fn reap_cgroup(path: &str) -> Result<()> {

@@ -159,7 +159,8 @@ export class Containers {
   /** Newest first; those that run, unless told otherwise. */
   async list(options: ListOptions = {}): Promise<ContainerSummary[]> {
     await reconcile(this.#engine);
-    return summaries(this.#engine.database.containers(), options);
+    const { database } = this.#engine;
+    return summaries(database.containers(), (id) => database.ports(id), options);
   }
 
   /**
@@ -232,6 +233,7 @@ export class Containers {
           layers: image.config.rootfs.diff_ids,
           autoRemove: settings.rm,
           labels: { ...image.config.config?.Labels, ...options.labels },
+          networks: settings.networks.map((request) => [this.#engine.networks.row(request.network).id, request]),
           document: settings,
         });
         return name;

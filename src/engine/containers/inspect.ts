@@ -2,6 +2,7 @@
 
 import type { ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
+import { networkSettings } from '../networks/shown.ts';
 import { signalName } from './notation/quantities.ts';
 import type { ResolvedMount } from './mounts.ts';
 import { containerPaths } from './paths.ts';
@@ -47,7 +48,12 @@ export function describeContainer(engine: Engine, row: ContainerRow) {
     HostConfig: {
       Binds: settings.mounts.flatMap((mount) => (mount.type === 'tmpfs' ? [] : [bindText(mount)])),
       LogConfig: { Type: settings.log.driver, Config: logConfig(settings) },
-      NetworkMode: settings.network,
+      NetworkMode: settings.network === 'bridge' ? settings.networks[0]?.network : settings.network,
+      PublishAllPorts: settings.publishAll,
+      Dns: settings.dns.servers,
+      DnsOptions: settings.dns.options,
+      DnsSearch: settings.dns.search,
+      ExtraHosts: settings.addHosts.map(([name, address]) => `${name}:${address}`),
       AutoRemove: row.autoRemove,
       CapAdd: settings.capAdd,
       CapDrop: settings.capDrop,
@@ -107,7 +113,7 @@ export function describeContainer(engine: Engine, row: ContainerRow) {
       StopSignal: signalName(settings.stopSignal),
       StopTimeout: settings.stopTimeout,
     },
-    NetworkSettings: { Networks: { [settings.network]: {} }, Ports: {} },
+    NetworkSettings: networkSettings(engine, row.id, settings),
   };
 }
 

@@ -6,6 +6,7 @@ import { combineMounts, defaultMounts, maskedPaths, ociMount, readonlyPaths, typ
 import type { Paths } from './paths.ts';
 import { linuxResources } from './resources.ts';
 import type { Settings } from './settings.ts';
+import type { NetworkMode } from './networking.ts';
 
 export interface IdMapping {
   containerID: number;
@@ -20,6 +21,8 @@ export interface Ground {
   /** There is a cgroup to be had. */
   cgroups: boolean;
   devices: DeviceAccess;
+  /** A network namespace that is there already: another container's. */
+  network?: string | undefined;
   /** For a user namespace of the container's own; empty for none. */
   mappings: readonly IdMapping[];
 }
@@ -145,20 +148,20 @@ function domain(settings: Settings): { domainname?: string } {
   return settings.domainname === '' ? {} : { domainname: settings.domainname };
 }
 
-function namespaces(settings: Settings, ground: Ground): { type: string }[] {
+function namespaces(settings: Settings, ground: Ground): { type: string; path?: string }[] {
   return [
     { type: 'mount' },
     ...(settings.pid === 'host' ? [] : [{ type: 'pid' }]),
     ...(settings.ipc === 'host' ? [] : [{ type: 'ipc' }]),
     ...(settings.uts === 'host' ? [] : [{ type: 'uts' }]),
-    ...(settings.network === 'host' ? [] : [{ type: 'network' }]),
+    ...(settings.network === 'host' ? [] : [{ type: 'network', ...(ground.network && { path: ground.network }) }]),
     ...(settings.cgroupns === 'host' ? [] : [{ type: 'cgroup' }]),
     ...(ground.mappings.length > 0 ? [{ type: 'user' }] : []),
   ];
 }
 
 /** As Docker since 20.10: any program may bind low ports and ping, in a network namespace of its own. */
-function defaultSysctls(network: 'none' | 'host', inUserNamespace: boolean): Record<string, string> {
+function defaultSysctls(network: NetworkMode, inUserNamespace: boolean): Record<string, string> {
   if (network === 'host') return {};
   return {
     'net.ipv4.ip_unprivileged_port_start': '0',

@@ -1,11 +1,16 @@
 // Lines of `ps`: rows as summaries, and Docker's filters over them. Pure.
 
-import type { ContainerRow } from '../../native.ts';
+import type { ContainerRow, PortRow } from '../../native.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { ContainerSummary, ListOptions } from './options.ts';
 import type { Settings } from './settings.ts';
 
-export function summaries(rows: readonly ContainerRow[], options: ListOptions = {}): ContainerSummary[] {
+/** `ports`: those that lead to a container. */
+export function summaries(
+  rows: readonly ContainerRow[],
+  ports: (id: string) => PortRow[],
+  options: ListOptions = {},
+): ContainerSummary[] {
   const filters = Object.entries(options.filters ?? {});
   for (const [name] of filters) {
     if (!(name in matches)) {
@@ -22,12 +27,12 @@ export function summaries(rows: readonly ContainerRow[], options: ListOptions = 
     options.all || options.last !== undefined || filters.some(([name]) => name === 'status' || name === 'exited');
   const found = rows
     .filter((row) => everything || row.status === 'running' || row.status === 'paused' || row.status === 'starting')
-    .map(summary)
+    .map((row) => summary(row, ports))
     .filter((container) => filters.every(([name, values]) => holds(name, values, container)));
   return options.last === undefined || options.last < 0 ? found : found.slice(0, options.last);
 }
 
-function summary(row: ContainerRow): ContainerSummary {
+function summary(row: ContainerRow, ports: (id: string) => PortRow[]): ContainerSummary {
   const settings = row.document as Settings;
   const lives = row.status === 'running' || row.status === 'paused' || row.status === 'starting';
   return {
@@ -44,6 +49,9 @@ function summary(row: ContainerRow): ContainerSummary {
     ...(row.pid === null ? {} : { pid: row.pid }),
     labels: row.labels,
     mounts: settings.mounts.flatMap((mount) => (mount.type === 'tmpfs' ? [] : [mount.source])),
+    networks: settings.network === 'bridge' ? settings.networks.map(({ network }) => network) : [settings.network],
+    ports: settings.network === 'bridge' && lives ? ports(row.id) : [],
+    exposedPorts: settings.exposedPorts,
   };
 }
 
@@ -71,6 +79,9 @@ const matches: Record<string, (container: ContainerSummary, value: string) => bo
     imageId.replace(/^sha256:/, '').startsWith(value),
   exited: ({ status, exitCode }, value) => status === 'exited' && exitCode === Number(value),
   volume: ({ mounts }, value) => mounts.includes(value),
+  network: ({ networks }, value) => networks.includes(value),
+  publish: ({ ports }, value) => ports.some(({ port, protocol }) => [`${port}`, `${port}/${protocol}`].includes(value)),
+  expose: ({ exposedPorts }, value) => exposedPorts.some((port) => port === value || port === `${value}/tcp`),
 };
 
 function pattern(text: string): RegExp {

@@ -7,6 +7,7 @@ import type { ProcessDefaults } from '../../registry/oci.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { checkMount, parseMount, parseTmpfs, parseVolume } from './notation/mounts.ts';
 import type { BindMount, CreateOptions, Mount, TmpfsMount, VolumeMount } from './options.ts';
+import type { NetworkMode } from './networking.ts';
 
 /** A volume has a name by now, given or made up. */
 export type ResolvedMount = BindMount | TmpfsMount | (VolumeMount & { source: string; anonymous: boolean });
@@ -95,7 +96,7 @@ export function ociMount(mount: ResolvedMount, volumePath: (name: string) => str
 export interface DefaultMountChoices {
   privileged: boolean;
   shmSize: number;
-  network: 'none' | 'host';
+  network: NetworkMode;
   pid: 'private' | 'host';
   ipc: 'private' | 'host' | 'none';
   /** The container is in a user namespace, its own or the rootless engine's. */

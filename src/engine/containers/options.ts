@@ -4,10 +4,25 @@
 
 import type { Readable } from 'node:stream';
 
+import type { PortRow } from '../../native.ts';
 import type { LayerProgress, PullPolicy } from '../images.ts';
+import type { PortMapping } from '../networks/ports.ts';
 
-export type NetworkMode = 'none' | 'host';
 export type Signal = NodeJS.Signals | number | string;
+
+/** A network that a container is to be on. */
+export interface NetworkRequest {
+  /** Its name, or its id; `none`, `host`, `container:NAME` and `ns:PATH` stand alone. */
+  network: string;
+  /** More names that others on it find the container by. */
+  aliases?: readonly string[] | undefined;
+  /** A free one where left out. */
+  ip?: string | undefined;
+  ip6?: string | undefined;
+  macAddress?: string | undefined;
+  /** Name of the interface in the container: eth0, eth1, … in the networks' order where left out. */
+  interface?: string | undefined;
+}
 
 export interface BindMount {
   type: 'bind';
@@ -123,7 +138,28 @@ export interface CreateOptions extends ProcessOptions {
   oomScoreAdj?: number;
   /** PID 1 is kapsel's init, the program its child. */
   init?: boolean;
-  network?: NetworkMode | string;
+  /** `none` (the default), `host`, `container:NAME`, `ns:PATH`, or networks of this engine, `bridge` among them. */
+  network?: string | NetworkRequest | readonly (string | NetworkRequest)[];
+  /** More names on the first network. */
+  networkAliases?: readonly string[];
+  /** Addresses on the first network. */
+  ip?: string;
+  ip6?: string;
+  macAddress?: string;
+  /** `[[ADDRESS:][HOST_PORT]:]PORT[/PROTOCOL]`, ranges too. */
+  publish?: readonly (string | PortMapping)[];
+  /** Every port that the image exposes, and those of `expose`, to a free port of the host. */
+  publishAll?: boolean;
+  /** `PORT[-END][/PROTOCOL]` */
+  expose?: readonly string[];
+  /** What the container may reach: `deny`, `allow=CIDR,NAME,*.NAME…`; everything where left out. */
+  egress?: readonly string[];
+  /** Addresses of name servers instead of the host's. */
+  dns?: readonly string[];
+  dnsSearch?: readonly string[];
+  dnsOptions?: readonly string[];
+  /** `NAME:ADDRESS`; `host-gateway` is the host. */
+  addHosts?: readonly string[];
   pid?: 'private' | 'host';
   ipc?: 'private' | 'host' | 'none';
   uts?: 'private' | 'host';
@@ -141,8 +177,6 @@ export interface CreateOptions extends ProcessOptions {
   pull?: PullPolicy;
   /** `os/architecture[/variant]` */
   platform?: string;
-  /** Refused with a clear line until networks exist. */
-  publish?: readonly string[];
   /** Attach no stream and return when the program runs. Meaningful to faces only. */
   detach?: boolean;
   /** Ends a pull or a start that is under way. */
@@ -306,6 +340,12 @@ export interface ContainerSummary {
   pid?: number;
   labels: Readonly<Record<string, string>>;
   mounts: readonly string[];
+  /** Names of networks, or how it has none of its own. */
+  networks: readonly string[];
+  /** Of the host, while it runs. */
+  ports: readonly PortRow[];
+  /** `PORT/PROTOCOL` */
+  exposedPorts: readonly string[];
 }
 
 /** A container that is running attached to descriptors: what `kapsel run` holds on to. */

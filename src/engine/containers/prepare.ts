@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 
 import { InvalidArgumentError } from '../errors.ts';
+import type { Wiring } from '../networks/wiring.ts';
 import type { Paths } from './paths.ts';
 import type { Settings } from './settings.ts';
 
@@ -51,15 +52,11 @@ export function makeDirectory(path: string, mode: number, owner?: number): void 
   if (owner !== undefined) chownSync(path, owner, owner);
 }
 
-export function prepareFiles(settings: Settings, { etc }: Paths, owner?: number): void {
-  const { hostname, domainname } = settings;
-  writeFile(etc('hostname'), `${hostname}\n`, owner);
-  writeFile(
-    etc('hosts'),
-    settings.network === 'host' ? hostFile('/etc/hosts', localHosts) : hosts(hostname, domainname),
-    owner,
-  );
-  writeFile(etc('resolv.conf'), hostFile('/etc/resolv.conf', ''), owner);
+/** `wiring`: of a container on networks of its own. */
+export function prepareFiles(settings: Settings, { etc }: Paths, owner?: number, wiring?: Wiring): void {
+  writeFile(etc('hostname'), `${settings.hostname}\n`, owner);
+  writeFile(etc('hosts'), hosts(settings, wiring), owner);
+  writeFile(etc('resolv.conf'), resolver(settings, wiring), owner);
 }
 
 /** Readable by everybody in the container, whatever the user's umask. */
@@ -75,9 +72,49 @@ function writeFile(path: string, content: string, owner: number | undefined): vo
 }
 
 /** A host without its name would not be found by programs that look themselves up; podman does the same. */
-function hosts(hostname: string, domainname: string): string {
+function hosts({ hostname, domainname, network, addHosts }: Settings, wiring: Wiring | undefined): string {
   const full = domainname === '' ? hostname : `${hostname}.${domainname} ${hostname}`;
-  return `${localHosts}127.0.0.1\t${full}\n`;
+  const own = wiring?.interfaces[0]?.addresses.map(bare) ?? ['127.0.0.1'];
+  const gateway = network === 'host' ? '127.0.0.1' : wiring?.interfaces[0]?.gateways[0];
+  const lines = addHosts.map(([name, address]) => {
+    if (address !== 'host-gateway') return `${address}\t${name}\n`;
+    if (gateway !== undefined) return `${gateway}\t${name}\n`;
+    throw new InvalidArgumentError(
+      'NETWORK_INVALID',
+      `--add-host ${name}:host-gateway: this container cannot reach the host`,
+    );
+  });
+  // Both names of it that people know.
+  if (gateway !== undefined && wiring) lines.push(`${gateway}\thost.docker.internal host.containers.internal\n`);
+  const beginning = network === 'host' ? hostFile('/etc/hosts', localHosts) : localHosts;
+  const names = network === 'host' ? [] : own.map((address) => `${address}\t${full}\n`);
+  return [beginning, ...names, ...lines].join('');
+}
+
+/** On networks of the engine the monitor answers, and asks the servers that are meant. */
+function resolver({ dns }: Settings, wiring: Wiring | undefined): string {
+  const file = hostFile('/etc/resolv.conf', '');
+  const { servers, search, options } = dns;
+  if (!wiring && servers.length + search.length + options.length === 0) return file;
+  const of = (word: string) =>
+    file.split('\n').flatMap((line) => (line.startsWith(`${word} `) ? line.trim().split(/\s+/).slice(1) : []));
+  const asked = wiring ? [nameServer] : servers.length > 0 ? servers : of('nameserver');
+  const domains = search.length > 0 ? search : of('search');
+  const manners = [...(options.length > 0 ? options : of('options')), ...(wiring ? ['ndots:0'] : [])];
+  return [
+    ...asked.map((server) => `nameserver ${server}`),
+    ...(domains.length > 0 && !domains.includes('.') ? [`search ${domains.join(' ')}`] : []),
+    ...(manners.length > 0 ? [`options ${manners.join(' ')}`] : []),
+    '',
+  ].join('\n');
+}
+
+/** Where a container on a network finds its monitor's name service. */
+const nameServer = '127.0.0.11';
+
+/** Without the prefix's bits. */
+function bare(address: string): string {
+  return address.split('/', 1)[0] as string;
 }
 
 function hostFile(path: string, otherwise: string): string {

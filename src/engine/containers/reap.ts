@@ -15,11 +15,16 @@ import type { Engine } from '../engine.ts';
 import { ConflictError, KapselError, NotFoundError } from '../errors.ts';
 import { complaintOf, runtimeEnvironment } from './monitor.ts';
 import { containerPaths } from './paths.ts';
+import { nameFile, table } from '../networks/wiring.ts';
 import type { Settings } from './settings.ts';
 
 /** Kills what is left in the cgroup, removes it, and then the trees. What is not there is not missed. */
-export async function reap(cgroupsPath: string | undefined, remove: readonly string[]): Promise<void> {
-  const request = memfd(JSON.stringify({ cgroupsPath, remove }));
+export async function reap(
+  cgroupsPath: string | undefined,
+  remove: readonly string[],
+  unpublish?: { table: string; container: string },
+): Promise<void> {
+  const request = memfd(JSON.stringify({ cgroupsPath, remove, unpublish }));
   const complaints = memfd('');
   try {
     const pid = spawn({
@@ -54,9 +59,19 @@ export async function removeRemains(engine: Engine, row: ContainerRow, volumes: 
   const settings = row.document as Settings;
   const paths = containerPaths(engine.root, engine.runRoot, row.id);
   const names = volumes ? anonymousVolumes(settings) : [];
-  await reap(`${settings.cgroupParent}/${row.id}`, [paths.directory, ...names.map(paths.volume)]);
+  const trees = [paths.directory, ...names.map(paths.volume)];
+  await reapContainer(engine, row, trees);
   removeRunDirectory(paths.runDirectory);
   await forget(engine, row.id, names);
+}
+
+/** What a life has left beside its run directory: a monitor that ended in peace has left nothing of it. */
+function reapContainer(engine: Engine, { id, document }: ContainerRow, trees: readonly string[]): Promise<void> {
+  const { cgroupParent, network } = document as Settings;
+  const cgroup = `${cgroupParent}/${id}`;
+  if (network !== 'bridge') return reap(cgroup, trees);
+  const names = engine.database.endpointsOfContainer(id).map(({ networkId }) => nameFile(engine, networkId, id));
+  return reap(cgroup, [...trees, ...names], { table, container: id });
 }
 
 /** Takes the rows of a container and its volumes away, and the trees of layers that nobody needs any more. */
@@ -106,7 +121,7 @@ export async function reconcile(engine: Engine): Promise<void> {
       .map(
         (row) => () =>
           whileDead(pathsOf(row.id).lock, async () => {
-            await reap(`${(row.document as Settings).cgroupParent}/${row.id}`, []);
+            await reapContainer(engine, row, []);
             removeRunDirectory(pathsOf(row.id).runDirectory);
           }),
       ),

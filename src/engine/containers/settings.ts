@@ -5,9 +5,11 @@
 import { posix } from 'node:path';
 
 import type { ProcessDefaults } from '../../registry/oci.ts';
-import { InvalidArgumentError, UnsupportedError } from '../errors.ts';
+import { InvalidArgumentError } from '../errors.ts';
 import { capabilities } from './capabilities.ts';
+import { parseExpose } from '../networks/ports.ts';
 import { resolveMounts, type ResolvedMount } from './mounts.ts';
+import { type NetworkMode, type NetworkSettings, resolveNetwork } from './networking.ts';
 import { device, hostName } from './notation/names.ts';
 import { bytes, signalNumber, ulimits } from './notation/quantities.ts';
 import type { CreateOptions, Device, Ulimit } from './options.ts';
@@ -21,7 +23,7 @@ export interface LogSettings {
   maxFiles: number;
 }
 
-export interface Settings {
+export interface Settings extends NetworkSettings {
   entrypoint: readonly string[];
   command: readonly string[];
   /** Complete but for HOME, which the container's /etc/passwd has. */
@@ -51,7 +53,6 @@ export interface Settings {
   sysctls: Readonly<Record<string, string>>;
   oomScoreAdj?: number;
   init: boolean;
-  network: 'none' | 'host';
   pid: 'private' | 'host';
   ipc: 'private' | 'host' | 'none';
   uts: 'private' | 'host';
@@ -85,7 +86,8 @@ export function resolveSettings(
 ): Settings {
   const { entrypoint, command } = words(image, options);
   const privileged = options.privileged ?? false;
-  const network = networkMode(options);
+  const networking = resolveNetwork(options);
+  const { network } = networking;
   const pid = oneOf('--pid', options.pid, ['private', 'host']);
   const ipc = oneOf('--ipc', options.ipc, ['private', 'host', 'none']);
   const uts = oneOf('--uts', options.uts, ['private', 'host']);
@@ -117,7 +119,7 @@ export function resolveSettings(
     ulimits: ulimits(options.ulimits ?? []),
     sysctls: checkSysctls(options.sysctls ?? {}, network, ipc),
     init: options.init ?? false,
-    network,
+    ...networking,
     pid,
     ipc,
     uts,
@@ -127,7 +129,7 @@ export function resolveSettings(
     stopTimeout: stopTimeout(options),
     cgroupParent: cgroupParent(options, surroundings),
     log: logSettings(options),
-    exposedPorts: Object.keys(image.ExposedPorts ?? {}),
+    exposedPorts: exposed(image, options),
   };
   if (options.columns !== undefined && options.rows !== undefined) {
     settings.columns = options.columns;
@@ -135,6 +137,13 @@ export function resolveSettings(
   }
   if (options.oomScoreAdj !== undefined) settings.oomScoreAdj = oomScoreAdj(options.oomScoreAdj);
   return settings;
+}
+
+/** `PORT/PROTOCOL`, each once. */
+function exposed(image: ProcessDefaults, options: CreateOptions): string[] {
+  const given = [...Object.keys(image.ExposedPorts ?? {}), ...(options.expose ?? [])];
+  const each = given.flatMap((text) => parseExpose(text)).map(({ port, protocol }) => `${port}/${protocol}`);
+  return [...new Set(each)];
 }
 
 function words(image: ProcessDefaults, options: CreateOptions): { entrypoint: string[]; command: string[] } {
@@ -195,25 +204,11 @@ function workingDirectory(image: ProcessDefaults, options: CreateOptions): strin
     .replace(/^\/+/, '/');
 }
 
-function networkMode(options: CreateOptions): 'none' | 'host' {
-  if (options.publish !== undefined && options.publish.length > 0) {
-    throw new UnsupportedError('PORTS_UNSUPPORTED', `-p ${options.publish[0]}: ports cannot be published yet`, {
-      exitCode: 125,
-      hint: 'use --network host',
-    });
-  }
-  const mode = options.network ?? 'none';
-  if (mode === 'none' || mode === 'host') return mode;
-  throw new UnsupportedError('NETWORK_UNSUPPORTED', `network ${mode}: the networks there are are none and host`, {
-    exitCode: 125,
-  });
-}
-
 function chooseHostname(
   id: string,
   options: CreateOptions,
   uts: 'private' | 'host',
-  network: 'none' | 'host',
+  network: NetworkMode,
   own: string,
 ): string {
   if (uts === 'host') {

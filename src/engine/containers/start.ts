@@ -19,6 +19,7 @@ import { closePipes, type Pipes } from './pipes.ts';
 import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
 import { anonymousVolumes, dying, forget, ignoringMissing, reap, removeRemains, whileDead } from './reap.ts';
 import type { ExitStatus } from './options.ts';
+import { sharedNamespace, wire } from '../networks/wiring.ts';
 import type { Witness } from './session.ts';
 import type { Settings } from './settings.ts';
 
@@ -74,13 +75,17 @@ export class Life implements Witness {
     try {
       const { id, paths, settings, layers, restore } = claim;
       trace('recorded');
-      const given = ground(settings, deviceAccess(settings.devices, settings.privileged));
+      const given = {
+        ...ground(settings, deviceAccess(settings.devices, settings.privileged)),
+        network: sharedNamespace(engine, settings),
+      };
       const owner = given.mappings[0]?.hostID;
       prepareDirectories(paths, owner);
-      prepareFiles(settings, paths, owner);
+      const network = settings.network === 'bridge' ? wire(engine, id, settings) : undefined;
+      prepareFiles(settings, paths, owner, network);
       prepareBinds(settings);
       engine.volumes.prepare(settings, owner);
-      const document = encode({ ...launch(id, settings, paths, layers, given), restore });
+      const document = encode({ ...launch(id, settings, paths, layers, given), restore, network });
       trace('prepared');
       const life = new Life(engine, claim, spawnMonitor(document, claim.lock, first));
       trace('spawned');

@@ -1,6 +1,7 @@
 // Which sysctls a container may set: those that belong to a namespace of its own, by an allow-list (CVE-2022-0811).
 
 import { InvalidArgumentError } from '../errors.ts';
+import type { NetworkMode } from './networking.ts';
 
 const ofIpc = new Set(
   'kernel.msgmax kernel.msgmnb kernel.msgmni kernel.sem kernel.shmall kernel.shmmax kernel.shmmni kernel.shm_rmid_forced'.split(
@@ -11,7 +12,7 @@ const ofIpc = new Set(
 /** Names with dots, checked against the namespaces the container will have. */
 export function checkSysctls(
   given: Readonly<Record<string, string>>,
-  network: 'none' | 'host',
+  network: NetworkMode,
   ipc: 'private' | 'host' | 'none',
 ): Record<string, string> {
   const checked: Record<string, string> = {};

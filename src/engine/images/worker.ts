@@ -247,8 +247,11 @@ interface RunOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Runs the executable to its end and gives back what it wrote. */
-async function run(args: string[], { input, document, third, env = {}, output, signal }: RunOptions): Promise<string> {
+/** Runs a verb of the executable to its end and gives back what it wrote. */
+export async function run(
+  args: string[],
+  { input, document, third, env = {}, output, signal }: RunOptions,
+): Promise<string> {
   const theirs: number[] = [];
   const mine: number[] = [];
   const give = (fd: number): number => {

@@ -1,7 +1,5 @@
 // Arithmetic of IP addresses and subnets. An address is a number of its family; nothing here asks the network.
 
-import { isIPv4, isIPv6 } from 'node:net';
-
 export interface Address {
   family: 4 | 6;
   value: bigint;
@@ -15,24 +13,30 @@ export interface Subnet extends Address {
 
 const width = { 4: 32, 6: 128 } as const;
 
+const octetPattern = '(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
+const dotted = new RegExp(`^${Array(4).fill(octetPattern).join('\\.')}$`);
+
 /** Undefined where the text is no address. Zones (`%eth0`) are none. */
 export function parseAddress(text: string): Address | undefined {
-  if (isIPv4(text)) return { family: 4, value: BigInt(`0x${text.split('.').map(octet).join('')}`) };
-  if (!isIPv6(text) || text.includes('%')) return undefined;
-  // An IPv4 address may be its end.
-  const [, head = '', dotted] = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text) ?? [];
-  const tail = dotted?.split('.').map(octet).join('');
-  const plain = tail === undefined ? text : `${head}${tail.slice(0, 4)}:${tail.slice(4)}`;
-  const [left = '', right] = plain.split('::');
-  const groups = (part: string) => (part === '' ? [] : part.split(':'));
-  const before = groups(left);
-  const after = groups(right ?? '');
-  const zeros = Array<string>(8 - before.length - after.length).fill('0');
-  const all = right === undefined ? before : [...before, ...zeros, ...after];
-  return { family: 6, value: BigInt(`0x${all.map((group) => group.padStart(4, '0')).join('')}`) };
+  const octets = dotted.exec(text);
+  if (octets) return { family: 4, value: octets.slice(1).reduce((value, octet) => (value << 8n) | BigInt(octet), 0n) };
+  return text.includes(':') ? parseIPv6(text) : undefined;
 }
 
-const octet = (text: string) => Number(text).toString(16).padStart(2, '0');
+function parseIPv6(text: string): Address | undefined {
+  // An IPv4 address may be its end.
+  const tail = parseAddress(text.slice(text.lastIndexOf(':') + 1));
+  const end = tail === undefined ? '' : `${(tail.value >> 16n).toString(16)}:${(tail.value & 0xffffn).toString(16)}`;
+  const plain = tail === undefined ? text : `${text.slice(0, text.lastIndexOf(':') + 1)}${end}`;
+  const [left = '', right, ...more] = plain.split('::');
+  const groups = (part: string) => (part === '' ? [] : part.split(':'));
+  const [before, after] = [groups(left), groups(right ?? '')];
+  const missing = 8 - before.length - after.length;
+  const isWhole = right === undefined ? missing === 0 : missing >= 1;
+  const all = [...before, ...Array<string>(Math.max(missing, 0)).fill('0'), ...after];
+  if (more.length > 0 || !isWhole || !all.every((group) => /^[\da-f]{1,4}$/i.test(group))) return undefined;
+  return { family: 6, value: BigInt(`0x${all.map((group) => group.padStart(4, '0')).join('')}`) };
+}
 
 /** The text of RFC 5952: the longest run of zeros is `::`. */
 export function formatAddress({ family, value }: Address): string {

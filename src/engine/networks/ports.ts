@@ -1,7 +1,7 @@
 // Docker's notation for published ports, `-p`, as one port each. Asks nobody whether a port is free.
 
-import { isIP, isIPv6 } from 'node:net';
 import { InvalidArgumentError } from '../errors.ts';
+import { parseAddress } from './addresses.ts';
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';
 
@@ -29,8 +29,9 @@ export function parsePublish(text: string): PortMapping[] {
     /^(?:(?:\[([^\]]*)\]|([^:[\]]*)):)??(?:([^:]*):)?([^:]+)$/.exec(ports) ?? [];
   if (container === '') throw complain('give [[ADDRESS:][HOST_PORT]:]CONTAINER_PORT[/PROTOCOL]');
   const address = bracketed ?? plain;
-  if (bracketed !== undefined && !isIPv6(bracketed)) throw complain(`${bracketed} is no IPv6 address`);
-  if (address !== undefined && address !== '' && isIP(address) === 0) throw complain(`${address} is no IP address`);
+  if (bracketed !== undefined && parseAddress(bracketed)?.family !== 6)
+    throw complain(`${bracketed} is no IPv6 address`);
+  if (address !== undefined && address !== '' && !parseAddress(address)) throw complain(`${address} is no IP address`);
   const inside = parseRange(container);
   if (!inside) throw complain(`${container} is no port or range of ports (1 to 65535)`);
   const outside = host === undefined || host === '' ? undefined : parseRange(host, 0);

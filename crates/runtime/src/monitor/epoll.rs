@@ -18,6 +18,8 @@ pub enum Token {
     Signals,
     /// CRIU says how a checkpoint goes.
     Checkpoint,
+    /// Something for what serves the container's network.
+    Network,
     /// A process has ended.
     Exit(u32),
     /// A process being started says how that went.
@@ -47,6 +49,7 @@ impl Token {
             Self::Source(id) => (7, id, 0),
             Self::Sink(id, part) => (8, id, part),
             Self::Checkpoint => (9, 0, 0),
+            Self::Network => (10, 0, 0),
         };
         u64::from(id) << 16 | u64::from(part) << 8 | kind
     }
@@ -63,7 +66,8 @@ impl Token {
             6 => Self::Connection(id),
             7 => Self::Source(id),
             8 => Self::Sink(id, part),
-            _ => Self::Checkpoint,
+            9 => Self::Checkpoint,
+            _ => Self::Network,
         }
     }
 }
@@ -183,6 +187,8 @@ mod tests {
             Token::Connection(u32::MAX),
             Token::Source(3),
             Token::Sink(u32::MAX, 1),
+            Token::Checkpoint,
+            Token::Network,
         ];
         assert!(all.iter().all(|&token| Token::unpack(token.pack()) == token));
     }

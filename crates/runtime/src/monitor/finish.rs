@@ -64,6 +64,9 @@ impl Monitor {
             // One that does not go is in use by what it holds; the engine's next command tries again.
             let _ = cgroup.remove();
         }
+        if let Some(network) = self.network.take() {
+            network.end();
+        }
         self.remove_trees();
         if let Some(control) = self.control.take() {
             control.unlink();

@@ -5,6 +5,7 @@
 //!
 //! - [`start`](self::start): from a Launch to a running container
 //! - [`streams`](self::streams): bytes
+//! - [`network`](self::network): the container's networks
 //! - [`requests`](self::requests): what clients ask for
 //! - [`checkpoint`](self::checkpoint): CRIU
 //! - [`finish`](self::finish): from the container's end to the monitor's own
@@ -16,6 +17,7 @@ mod control;
 mod epoll;
 mod finish;
 mod log;
+mod network;
 mod process;
 mod requests;
 mod setup;
@@ -36,6 +38,7 @@ use kapsel_sandbox::{Listener, Trace, seal};
 use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
+pub use network::Networking;
 
 use self::checkpoint::Checkpoint;
 use self::client::Client;
@@ -43,6 +46,7 @@ use self::control::Control;
 use self::epoll::{Epoll, Token, Watched};
 use self::finish::Outcome;
 use self::log::Log;
+use self::network::Network;
 use self::process::{CONTAINER, Process};
 use self::setup::Inherited;
 use self::streams::CHUNK;
@@ -73,6 +77,7 @@ struct Monitor {
     lock: OwnedFd,
     control: Option<Control>,
     cgroup: Option<Cgroup>,
+    network: Option<Network>,
     seccomp: Option<Program>,
     /// Who answers the filter, where it asks.
     listener: Option<Listener>,
@@ -146,6 +151,7 @@ impl Monitor {
             lock,
             control: Some(control),
             cgroup: None,
+            network: None,
             seccomp: None,
             listener: None,
             log: None,
@@ -199,6 +205,7 @@ impl Monitor {
             Token::Signals => self.on_signals(),
             Token::Start(id) => self.on_start(id),
             Token::Checkpoint => self.on_checkpoint(),
+            Token::Network => self.network.iter_mut().for_each(Network::on_ready),
             Token::Exit(id) => self.on_exit(id),
             Token::Output(id, part) => self.on_output(id, part),
             Token::Input(id) if bits & epoll::BROKEN != 0 => self.close_input(id),

@@ -1,13 +1,16 @@
 //! From a Launch to a container whose program is about to be executed.
 
+use std::path::PathBuf;
+
 use kapsel_cgroups::{Cgroup, LinuxResources};
-use kapsel_sandbox::spec::{self, State, Status};
+use kapsel_sandbox::spec::{self, NamespaceKind, State, Status};
 use kapsel_sandbox::{Listener, Manner, Plan, Stdio, launch};
 use kapsel_seccomp::{Architecture, Kernel, Profile, Program, Source};
 use serde_json::value::RawValue;
 
 use super::Monitor;
 use super::log::Log;
+use super::network::Network;
 use super::process::{CONTAINER, Ours, Pipes, Process};
 use super::setup;
 use super::wire::Failure;
@@ -37,6 +40,12 @@ impl Monitor {
         self.trace.mark("seccomp");
         self.cgroup = cgroup(launch, rootless)?;
         self.trace.mark("cgroup");
+        if let Some(networking) = &launch.network {
+            let network = Network::make(&id(launch), networking, &self.epoll)?;
+            join(launch, network.path());
+            self.network = Some(network);
+            self.trace.mark("network");
+        }
         Ok(())
     }
 
@@ -104,6 +113,20 @@ impl Monitor {
     }
 }
 
+/// The container's, by its run directory.
+fn id(launch: &Launch) -> String {
+    launch.run_directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The container is to be in this network namespace.
+fn join(launch: &mut Launch, path: PathBuf) {
+    let linux = launch.config.linux.get_or_insert_default();
+    for namespace in linux.namespaces.iter_mut().filter(|namespace| namespace.kind == NamespaceKind::Network)
+    {
+        namespace.path = Some(path.clone());
+    }
+}
+
 /// The terminal's size that a process asks for.
 pub fn size(process: &kapsel_sandbox::spec::Process) -> Option<(u16, u16)> {
     process
@@ -161,7 +184,7 @@ fn listener(launch: &Launch) -> Result<Option<Listener>> {
     let directory = &launch.run_directory;
     let state = State {
         oci_version: spec::VERSION.to_owned(),
-        id: directory.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        id: id(launch),
         status: Status::Creating,
         pid: 0,
         bundle: directory.clone(),

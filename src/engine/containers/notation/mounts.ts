@@ -170,7 +170,7 @@ function containerPath(path: string, text: string): string {
   return plain;
 }
 
-function commaSeparated(text: string): string[] {
+export function commaSeparated(text: string): string[] {
   const fields = [...text.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"(?=,|$)|([^,]*))/g)].map(
     ([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain ?? '',
   );

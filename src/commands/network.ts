@@ -1,0 +1,132 @@
+// `kapsel network …`: short verbs of one noun, in Docker's words.
+import { defineCommand } from '../cli/command.ts';
+import { text, yes } from '../cli/values/basic.ts';
+import { label } from '../cli/values/environment.ts';
+import { filter, filters } from '../cli/values/filter.ts';
+import { pair } from '../cli/values/pair.ts';
+import type { Network } from '../engine/networks.ts';
+import { printLine } from '../ui/output.ts';
+import { each } from './each.ts';
+import { printListing } from './listing.ts';
+
+export const networkCreate = defineCommand({
+  name: 'network create',
+  summary: 'Create a network',
+  flags: {
+    'aux-address': {
+      value: pair('auxiliary address'),
+      multiple: true,
+      description: 'Addresses that no container gets',
+    },
+    driver: { value: text, short: 'd', description: 'Driver to manage the network (bridge|macvlan)' },
+    gateway: { value: text, multiple: true, description: 'Gateway of the subnet that it is in' },
+    'interface-name': { value: text, description: "Name of the host's bridge" },
+    internal: { value: yes, description: 'Restrict external access to the network' },
+    'ip-range': { value: text, multiple: true, description: 'Allocate container addresses from a part of a subnet' },
+    ipv6: { value: yes, description: 'Give it IPv6 addresses too' },
+    label: { value: label, multiple: true, description: 'Set metadata on a network' },
+    opt: { value: pair('option'), short: 'o', multiple: true, description: 'Set driver specific options' },
+    subnet: { value: text, multiple: true, description: 'Subnet in CIDR format' },
+  },
+  arguments: [{ name: 'NETWORK', required: true }],
+  examples: [
+    { command: 'network create web', description: 'A bridge with a free subnet' },
+    { command: 'network create --subnet 10.1.0.0/24 --internal db', description: 'Nothing outside is reachable' },
+  ],
+  async run({ flags, args: [name = ''] }, context) {
+    const engine = await context.engine();
+    const { assign } = await import('../engine/networks/subnets.ts');
+    const reserved = flags['aux-address'].map(([, address]) => address);
+    const network = await engine.networks.create(name, {
+      driver: flags.driver,
+      ipv6: flags.ipv6,
+      internal: flags.internal,
+      interface: flags['interface-name'],
+      subnets: assign(flags.subnet, { gateway: flags.gateway, range: flags['ip-range'], reserved }),
+      options: Object.fromEntries(flags.opt),
+      labels: Object.fromEntries(flags.label),
+    });
+    printLine(network.id);
+  },
+});
+
+export const networkList = defineCommand({
+  name: 'network ls',
+  summary: 'List networks',
+  flags: {
+    filter: { value: filter, short: 'f', multiple: true, description: 'Provide filter values (e.g. "driver=bridge")' },
+    format: { value: text, description: "Format output: 'table', 'table TEMPLATE', 'json' or a Go template" },
+    'no-trunc': { value: yes, description: 'Do not truncate the output' },
+    quiet: { value: yes, short: 'q', description: 'Only display network IDs' },
+  },
+  arguments: [],
+  examples: [{ command: 'network ls', description: 'All of them' }],
+  async run({ flags }, context) {
+    const engine = await context.engine();
+    const isWanted = selection(filters(flags.filter, ['driver', 'id', 'label', 'name', 'type', 'dangling']));
+    const found = (await engine.networks.list()).filter(isWanted);
+    const shortened = (id: string) => (flags['no-trunc'] ? id : id.slice(0, 12));
+    if (flags.quiet) {
+      for (const { id } of found) printLine(shortened(id));
+      return;
+    }
+    printListing({
+      columns: [
+        { field: 'ID', header: 'NETWORK ID' },
+        { field: 'Name', header: 'NAME' },
+        { field: 'Driver', header: 'DRIVER' },
+        { field: 'Scope', header: 'SCOPE' },
+      ],
+      headers: { CreatedAt: 'CREATED AT', Internal: 'INTERNAL', IPv6: 'IPV6', Labels: 'LABELS' },
+      rows: found.map((network) => ({
+        ID: shortened(network.id),
+        Name: network.name,
+        Driver: network.driver,
+        Scope: 'local',
+        CreatedAt: network.createdAt,
+        Internal: String(network.internal),
+        IPv6: String(network.ipv6),
+        Labels: Object.entries(network.labels)
+          .map(([key, value]) => `${key}=${value}`)
+          .join(','),
+        Label: (key: string) => network.labels[key] ?? '',
+      })),
+      format: flags.format,
+    });
+  },
+});
+
+export const networkRemove = defineCommand({
+  name: 'network rm',
+  summary: 'Remove one or more networks',
+  flags: { force: { value: yes, short: 'f', description: 'Do not complain of networks that are not there' } },
+  arguments: [{ name: 'NETWORK', required: true, multiple: true }],
+  examples: [{ command: 'network rm web', description: 'Not while a container is on it' }],
+  async run({ flags, args }, context) {
+    const engine = await context.engine();
+    return each(args, async (name) => {
+      await engine.networks.remove(name, { force: flags.force });
+      printLine(name);
+    });
+  },
+});
+
+/** Which networks the filters of `ls` and `prune` leave. */
+export function selection(given: Record<string, string[]>): (network: Network) => boolean {
+  const { driver = [], id = [], label: labels = [], name = [], type = [], dangling = [] } = given;
+  const some = (wanted: string[], fits: (value: string) => boolean) => wanted.length === 0 || wanted.some(fits);
+  return (network) => {
+    const isPredefined = ['bridge', 'host', 'none'].includes(network.name);
+    return (
+      some(driver, (value) => network.driver === value) &&
+      some(id, (value) => network.id.startsWith(value)) &&
+      some(name, (value) => network.name.includes(value)) &&
+      some(type, (value) => value === (isPredefined ? 'builtin' : 'custom')) &&
+      some(dangling, (value) => (value === 'true') === (!isPredefined && network.containers.length === 0)) &&
+      labels.every((wanted) => {
+        const [key = '', value] = wanted.split(/=(.*)/s);
+        return key in network.labels && (value === undefined || network.labels[key] === value);
+      })
+    );
+  };
+}

@@ -1,0 +1,220 @@
+// Networks: what containers reach each other through, and the world. Here they are names, addresses and rows; what the
+// kernel has of one is made when its first container starts.
+
+import type { NetworkRow } from '../native.ts';
+import type { Engine } from './engine.ts';
+import { ConflictError, InvalidArgumentError, KapselError, NotFoundError } from './errors.ts';
+import { parseSubnet } from './networks/addresses.ts';
+import {
+  interfaceName,
+  type NetworkDocument,
+  type NetworkDriver,
+  type NetworkOptions,
+  understand,
+} from './networks/options.ts';
+import {
+  addressIn,
+  checkFree,
+  checkSubnet,
+  chooseSubnet,
+  chooseSubnet6,
+  type NetworkSubnet,
+} from './networks/subnets.ts';
+import { removeRemains } from './networks/remains.ts';
+import { randomHex } from './random.ts';
+
+export type { NetworkOptions } from './networks/options.ts';
+export type { NetworkSubnet, SubnetOptions } from './networks/subnets.ts';
+
+/** A container on a network. */
+export interface NetworkMember {
+  id: string;
+  name: string;
+  /** With the prefix's bits; none while it does not run. */
+  addresses: string[];
+}
+
+export interface Network {
+  /** 64 hexadecimal digits; of `host` and `none`, their name. */
+  id: string;
+  name: string;
+  driver: NetworkDriver | 'host' | 'null';
+  /** RFC 3339. */
+  createdAt: string;
+  subnets: readonly NetworkSubnet[];
+  internal: boolean;
+  ipv6: boolean;
+  /** The host's, where it has one. */
+  interface: string | null;
+  options: Readonly<Record<string, string>>;
+  labels: Readonly<Record<string, string>>;
+  containers: NetworkMember[];
+}
+
+/** The network of containers that name none. */
+export const defaultNetwork = 'bridge';
+
+/** Words of `--network` that are no network of ours. */
+const reserved = new Set(['host', 'none', 'container', 'default', 'private', 'ns', 'slirp4netns', 'pasta']);
+
+export class Networks {
+  readonly #engine: Engine;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /** NETWORK_EXISTS, SUBNET_IN_USE, SUBNET_INVALID, NETWORK_OPTION_INVALID, NETWORK_NAME_INVALID. */
+  create(name: string, options: NetworkOptions = {}): Promise<Network> {
+    if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name) || name.length > 255) {
+      throw invalid(`invalid network name ${name}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed`);
+    }
+    if (reserved.has(name)) {
+      throw new ConflictError('NETWORK_NAME_CONFLICT', `operation is not permitted on predefined ${name} network`);
+    }
+    return Promise.resolve(this.#describe(this.#insert(name, options)));
+  }
+
+  /** By name; the default one, `host` and `none` are always there. */
+  list(): Promise<Network[]> {
+    const rows = this.#engine.database.networks().map((row) => this.#describe(row));
+    if (!rows.some(({ name }) => name === defaultNetwork)) rows.push(this.#describe(this.#default()));
+    return Promise.resolve([...rows, pseudo('host', 'host'), pseudo('none', 'null')].toSorted(byName));
+  }
+
+  /** By name, id or the beginning of one. NETWORK_NOT_FOUND. */
+  inspect(reference: string): Promise<Network> {
+    if (reference === 'host') return Promise.resolve(pseudo('host', 'host'));
+    if (reference === 'none') return Promise.resolve(pseudo('none', 'null'));
+    return Promise.resolve(this.#describe(this.row(reference)));
+  }
+
+  /** NETWORK_NOT_FOUND, NETWORK_IN_USE. The predefined ones stay. With `force`, one that is not there is no error. */
+  async remove(reference: string, { force = false }: { force?: boolean | undefined } = {}): Promise<void> {
+    if (reserved.has(reference) || reference === defaultNetwork) {
+      const message = `${reference} is a pre-defined network and cannot be removed`;
+      throw new ConflictError('NETWORK_PREDEFINED', message);
+    }
+    const { reconcile } = await import('./containers/reap.ts');
+    await reconcile(this.#engine);
+    let row: NetworkRow;
+    try {
+      row = this.row(reference);
+      this.#engine.database.removeNetwork(row.id);
+    } catch (error) {
+      if (force && error instanceof NotFoundError) return;
+      throw error;
+    }
+    await removeRemains(this.#engine, row);
+  }
+
+  /** Removes those that no container is on. Resolves to their names. */
+  async prune(isWanted: (network: Network) => boolean = () => true): Promise<string[]> {
+    const removed: string[] = [];
+    for (const network of await this.list()) {
+      const isPredefined = network.name === defaultNetwork || reserved.has(network.name);
+      if (isPredefined || network.containers.length > 0 || !isWanted(network)) continue;
+      try {
+        await this.remove(network.id);
+        removed.push(network.name);
+      } catch (error) {
+        // Somebody has connected a container, or has removed it, meanwhile.
+        if (!(error instanceof KapselError && /^NETWORK_(IN_USE|NOT_FOUND)$/.test(error.code))) throw error;
+      }
+    }
+    return removed;
+  }
+
+  /** For the engine's own rooms. The default network is made here. */
+  row(reference: string): NetworkRow {
+    return reference === defaultNetwork ? this.#default() : this.#engine.database.network(reference);
+  }
+
+  #default(): NetworkRow {
+    const find = () => this.#engine.database.networks().find(({ name }) => name === defaultNetwork);
+    const found = find();
+    if (found) return found;
+    try {
+      return this.#insert(defaultNetwork, { interface: 'kapsel0' });
+    } catch (error) {
+      // Another process has made it meanwhile.
+      const made = find();
+      if (made) return made;
+      throw error;
+    }
+  }
+
+  #insert(name: string, given: NetworkOptions): NetworkRow {
+    const { driver = 'bridge', ipv6 = false, internal = false, options = {}, labels = {} } = given;
+    if (driver !== 'bridge' && driver !== 'macvlan') {
+      throw invalid(`unknown network driver ${driver}: give bridge or macvlan`);
+    }
+    const { interface: named, ...understood } = understand(driver, options);
+    const { database } = this.#engine;
+    const taken = database
+      .networks()
+      .flatMap(({ name, document }) => (document as NetworkDocument).subnets.map(({ subnet }) => ({ name, subnet })));
+    const subnets = (given.subnets ?? []).map(checkSubnet);
+    for (const [at, subnet] of subnets.entries()) {
+      checkFree(subnet, [...taken, ...subnets.slice(0, at).map(({ subnet }) => ({ name, subnet }))]);
+    }
+    const has = (family: 4 | 6) => subnets.some(({ subnet }) => parseSubnet(subnet)?.family === family);
+    if (has(6) && given.ipv6 === false) throw invalid('a network without IPv6 cannot have an IPv6 subnet');
+    if (!has(4)) subnets.unshift(chooseSubnet(taken.map(({ subnet }) => subnet)));
+    if (ipv6 && !has(6))
+      subnets.push(
+        chooseSubnet6(
+          taken.map(({ subnet }) => subnet),
+          this.#engine.root,
+        ),
+      );
+    const id = randomHex(32);
+    const document: NetworkDocument = {
+      subnets,
+      ipv6: ipv6 || has(6),
+      internal,
+      options: { ...options },
+      ...understood,
+    };
+    const chosen = given.interface === undefined ? named : interfaceName(given.interface);
+    const device = driver === 'bridge' ? (chosen ?? `kbr-${id.slice(0, 11)}`) : null;
+    database.insertNetwork({ id, name, driver, interface: device, labels: { ...labels }, document });
+    return database.network(id);
+  }
+
+  #describe(row: NetworkRow): Network {
+    const { id, name, driver, interface: device, labels, createdAt } = row;
+    const { subnets, internal, ipv6, options } = row.document as NetworkDocument;
+    const members = this.#engine.database.endpointsOfNetwork(id).map(({ containerId, leases }) => ({
+      id: containerId,
+      name: this.#engine.database.container(containerId).name,
+      addresses: Object.entries(leases).map(([at, number]) => addressIn(subnets[Number(at)] as NetworkSubnet, number)),
+    }));
+    return {
+      id,
+      name,
+      driver: driver as NetworkDriver,
+      createdAt,
+      subnets,
+      internal,
+      ipv6,
+      interface: device,
+      options,
+      labels,
+      containers: members,
+    };
+  }
+}
+
+function pseudo(name: string, driver: 'host' | 'null'): Network {
+  const nothing = { subnets: [], internal: false, ipv6: false, interface: null, options: {}, labels: {} };
+  return { id: name, name, driver, createdAt: '1970-01-01T00:00:00.000000000Z', ...nothing, containers: [] };
+}
+
+function byName(one: Network, other: Network): number {
+  return one.name < other.name ? -1 : 1;
+}
+
+function invalid(message: string): InvalidArgumentError {
+  return new InvalidArgumentError('NETWORK_NAME_INVALID', message, { exitCode: 1 });
+}
