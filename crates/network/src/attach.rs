@@ -6,11 +6,11 @@ use crate::bridge;
 use crate::description::{Bridge, Interface, MacvlanMode, Uplink};
 use crate::error::{Error, Result};
 use crate::link::{
-    self, IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_MASTER, IFLA_MTU, IFLA_NET_NS_FD, address, bridge_port,
-    check_name, create, default_route, families, raise,
+    self, IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_MASTER, IFLA_MTU, IFLA_NET_NS_FD, address, behind,
+    bridge_port, check_name, create, default_route, families, raise,
 };
 use crate::namespace::inside;
-use crate::netlink::{Attributes, Batch, Family, Message, Socket};
+use crate::netlink::{Attributes, Batch, Family, Socket};
 use crate::{shaper, sysctl};
 
 /// The loopback interface's, which is the first of every namespace.
@@ -84,6 +84,7 @@ fn pair(
     batch.push(what, create("veth", &data, false, &attributes));
     host.change(batch).map_err(taken)?;
     // Only now: had the name been another's, these would be its.
+    let index = link::index_of(host, peer)?;
     let mut batch = Batch::new();
     batch.push(format!("cannot set what protocols do at {peer}"), families(peer, &[], false));
     // A container reaches itself by its own published port.
@@ -91,9 +92,8 @@ fn pair(
         format!("cannot set the port {peer} of {name}"),
         bridge_port(peer, true, !bridge.communication),
     );
-    let up = Attributes::new().string(IFLA_IFNAME, peer);
-    let raise = Message::new(libc::RTM_SETLINK, 0, &link::header(0, true), &up);
-    batch.push(format!("cannot bring the interface {peer} up"), raise);
+    batch.push(format!("cannot tell {name} of {}", interface.mac), behind(index, interface.mac));
+    batch.push(format!("cannot bring the interface {peer} up"), raise(index));
     host.change(batch).inspect_err(|_| drop(remove(host, peer)))
 }
 

@@ -97,6 +97,23 @@ pub(crate) fn families(name: &str, settings: &[(Setting, u32)], link_local: bool
     Message::new(libc::RTM_SETLINK, 0, &header(0, false), &attributes)
 }
 
+/// Whose hardware address is behind a link at a bridge, whatever others say: neither one that ends nor one that lies keeps
+/// it.
+pub(crate) fn behind(index: u32, mac: Mac) -> Message {
+    // linux/neighbour.h
+    const STATE: u16 = 0x40; // NUD_NOARP: until the link goes
+    const FLAGS: u8 = 0x04 | 0x40; // NTF_MASTER, NTF_STICKY
+    const LINK_ADDRESS: u16 = 2;
+    // struct ndmsg: family, index, state, flags, type.
+    let mut structure = [0; 12];
+    structure[0] = libc::AF_BRIDGE as u8;
+    structure[4..8].copy_from_slice(&index.to_ne_bytes());
+    structure[8..10].copy_from_slice(&STATE.to_ne_bytes());
+    structure[10] = FLAGS;
+    let attributes = Attributes::new().bytes(LINK_ADDRESS, &mac.0);
+    Message::new(libc::RTM_NEWNEIGH, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &structure, &attributes)
+}
+
 /// An address of a link, which is its own at once: nobody is asked whether it is taken.
 pub(crate) fn address(index: u32, cidr: &Cidr) -> Message {
     let mut structure = [family(cidr.address), cidr.bits, 0, 0, 0, 0, 0, 0];

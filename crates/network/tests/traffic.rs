@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use common::{Place, bridge, interface, parse, shell};
+use kapsel_network::attach::attach;
 use kapsel_network::connect::{Connected, Connection, connect};
 use kapsel_network::error::Result;
 use kapsel_network::namespace::inside;
+use kapsel_network::netlink::{Family, Socket};
 use kapsel_network::nftables::filter::Filter;
 use serde_json::{Value, json};
 
@@ -354,6 +356,29 @@ fn a_taken_port_leaves_nothing_of_the_second_container() {
     assert_eq!(result.unwrap_err().code, "INTERFACE_EXISTS");
     assert_eq!(shell("nft list table inet kapsel"), rules);
     assert_eq!(ask("127.0.0.1", 8080).as_deref(), Some("2 10.7.0.1"));
+}
+
+#[test]
+fn who_takes_an_address_over_has_it_at_once() {
+    let far = machines();
+    // One that ends is there for a while, and nobody has heard of the next.
+    let one = Container::new(&bridge(7), 2, ports(7, 2, 8080));
+    assert_eq!(ask_from(&far, "192.0.2.1", 8080).as_deref(), Some("2 192.0.2.9"));
+    let mut again = interface(&bridge(7), 2);
+    again["peer"] = json!("again");
+    let place = Place::new();
+    let mut host = Socket::open(Family::Route).unwrap();
+    attach(&mut host, place.fd(), &parse(&again)).unwrap();
+    inside(place.fd(), || {
+        serve(5);
+        Ok(())
+    })
+    .unwrap();
+    // It says nothing by itself, and what the first says takes nothing back.
+    for _ in 0..2 {
+        assert_eq!(ask_from(&far, "192.0.2.1", 8080).as_deref(), Some("5 192.0.2.9"));
+        one.place.shell("ping -c1 -W1 10.7.0.1");
+    }
 }
 
 #[test]
