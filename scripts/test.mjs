@@ -12,7 +12,7 @@ debianPackages([
   { package: 'libseccomp-dev', file: '/usr/include/seccomp.h', why: 'the seccomp compiler is compared with it' },
   { package: 'libarchive-tools', program: 'bsdtar', why: 'the tests unpack archives that bsdtar wrote' },
   { package: 'uidmap', program: 'newuidmap', why: 'the rootless tests map subordinate ids with it' },
-  { package: 'python3', program: 'python3', why: 'the tests unpack archives that Python wrote' },
+  { package: 'python3', file: '/usr/bin/python3', why: 'the tests unpack what Python wrote, and checkpoint it' },
   { package: 'procps', program: 'ps', why: 'the default image has it' },
   { package: 'zstd', program: 'zstd', why: 'the tests compress layers with it' },
   { package: 'openssl', program: 'openssl', why: 'the tests make a registry a certificate with it' },
