@@ -102,11 +102,12 @@ impl Services {
     }
 
     fn filter(&self, egress: Option<&Egress>) -> Result<Option<Filter>> {
-        let names = egress.and_then(|egress| egress.names.as_deref());
-        let (Some(names), Some(guard)) = (names, &self.guard) else { return Ok(None) };
+        let (Some(egress), Some(guard)) = (egress, &self.guard) else { return Ok(None) };
+        let Some(names) = &egress.names else { return Ok(None) };
+        let near = egress.links.iter().flat_map(|link| link.addresses.clone()).collect();
         let guard = Arc::clone(guard);
         let pin = move |address, good| locked(&guard).pin(address, good);
-        Filter::new(names, Box::new(pin)).map(Some)
+        Filter::new(names, near, Box::new(pin)).map(Some)
     }
 
     fn watch(&self, part: &impl AsFd) -> Result<()> {

@@ -61,7 +61,8 @@ fn serve(records: &Path, upstreams: &[&str], filter: Option<(&[&str], Pinned)>) 
             Ok(())
         });
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        Filter::new(&names, pin).unwrap()
+        let near = vec!["198.51.100.1/24".parse().unwrap()];
+        Filter::new(&names, near, pin).unwrap()
     });
     let upstreams = upstreams.iter().map(|text| text.parse().unwrap()).collect();
     let patience = Duration::from_millis(300);
@@ -256,8 +257,9 @@ fn only_what_is_allowed_is_asked_for_and_pinned_before_it_is_told() {
     let pinned = Arc::new(Mutex::new(Vec::new()));
     let directory = records(&[("1", "10.88.0.2 web\n"), ("2", "10.88.0.3 db\n")]);
     let _upstream = upstream(UPSTREAM, Some((60, [192, 0, 2, 9])), Arc::clone(&count), false);
+    let _near = upstream("127.0.0.54:53", Some((60, [198, 51, 100, 7])), Arc::default(), false);
     let filter = Some((&["example.com", "db"][..], Arc::clone(&pinned)));
-    let _server = serve(directory.path(), &[UPSTREAM], filter);
+    let serving = serve(directory.path(), &[UPSTREAM], filter);
     // Not even a question leaves: names carry secrets out.
     assert_eq!(status("secret.example.com", "A"), "REFUSED");
     assert_eq!(status("secret.attacker.net", "TXT"), "REFUSED");
@@ -266,10 +268,14 @@ fn only_what_is_allowed_is_asked_for_and_pinned_before_it_is_told() {
     assert!(pinned.lock().unwrap().is_empty());
     assert_eq!((short("example.com", "A"), short("db", "A")), ("192.0.2.9".into(), "10.88.0.3".into()));
     assert_eq!(*pinned.lock().unwrap(), ["192.0.2.9 70", "10.88.0.3 600"]);
-    // Whoever owns a name may say that it stands for the host.
+    // Whoever owns a name may say that it stands for the host, or for a neighbour.
     let added = Command::new("ip").args(["addr", "add", "192.0.2.9/32", "dev", "lo"]).status().unwrap();
     assert!(added.success());
     assert_eq!(short("example.com", "A"), "192.0.2.9");
+    drop(serving);
+    let filter = Some((&["example.com"][..], Arc::clone(&pinned)));
+    let _serving = serve(directory.path(), &["127.0.0.54:53"], filter);
+    assert_eq!(short("example.com", "A"), "198.51.100.7");
     assert_eq!(pinned.lock().unwrap().len(), 2);
 }
 

@@ -32,7 +32,7 @@ const fn intervals(name: &'static str, key: &'static [(u32, u32)]) -> Set {
 }
 
 const fn ending(name: &'static str, key: &'static [(u32, u32)]) -> Set {
-    Set { timeout: true, ..set(name, key) }
+    Set { timeout: true, size: 1 << 14, ..set(name, key) }
 }
 
 const fn learning(name: &'static str, key: &'static [(u32, u32)]) -> Set {

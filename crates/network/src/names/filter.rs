@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use super::message::Name;
 use crate::{
+    description::Cidr,
     error::{Error, Result},
     link::is_local,
     netlink::{Family, Socket},
@@ -24,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Filter {
     exact: Vec<Name>,
     below: Vec<Name>,
+    near: Vec<Cidr>,
     pin: Pin,
     routes: Socket,
 }
@@ -38,9 +40,9 @@ impl fmt::Debug for Filter {
 }
 
 impl Filter {
-    /// These names; `*.example.com` is every name below `example.com`. The caller is in the host's network namespace.
-    /// `NAME_INVALID`.
-    pub fn new(names: &[String], pin: Pin) -> Result<Self> {
+    /// These names; `*.example.com` is every name below `example.com`. `near`: the container's
+    /// networks. The caller is in the host's network namespace. `NAME_INVALID`.
+    pub fn new(names: &[String], near: Vec<Cidr>, pin: Pin) -> Result<Self> {
         let (mut exact, mut below) = (Vec::new(), Vec::new());
         for text in names {
             let (list, name) =
@@ -49,7 +51,7 @@ impl Filter {
                 || Error::new("NAME_INVALID", format!("{text:?} is no name that could be asked for"));
             list.push(Name::parse(name).ok_or_else(invalid)?);
         }
-        Ok(Self { exact, below, pin, routes: Socket::open(Family::Route)? })
+        Ok(Self { exact, below, near, pin, routes: Socket::open(Family::Route)? })
     }
 
     /// Whether a name is one of them.
@@ -57,10 +59,12 @@ impl Filter {
         self.exact.contains(name) || self.below.iter().any(|domain| name.is_below(domain))
     }
 
-    /// Pins what somebody else answered. Whoever owns a name says what it stands for: never the host.
+    /// Pins what somebody else answered. Whoever owns a name says what it stands for: never the host,
+    /// nor a neighbour, whose names are ours.
     pub(super) fn pin_foreign(&mut self, addresses: impl Iterator<Item = (IpAddr, u32)>) -> Result<()> {
         for (address, seconds) in addresses.filter(|(address, _)| is_somewhere_else(*address)) {
-            if is_local(&mut self.routes, address)? {
+            let is_near = self.near.iter().map(Cidr::range).any(|(a, z)| a <= address && address <= z);
+            if is_near || is_local(&mut self.routes, address)? {
                 continue;
             }
             let good = Duration::from_secs(seconds.into()).saturating_add(GRACE);
@@ -98,7 +102,7 @@ mod tests {
     #[test]
     fn names_are_allowed_as_they_are_written() {
         let names = ["Example.com", "*.cdn.net"].map(str::to_owned);
-        let filter = Filter::new(&names, Box::new(|_, _| Ok(()))).unwrap();
+        let filter = Filter::new(&names, Vec::new(), Box::new(|_, _| Ok(()))).unwrap();
         for (name, allowed) in [
             ("example.com", true),
             ("EXAMPLE.com", true),
@@ -110,7 +114,7 @@ mod tests {
         ] {
             assert_eq!(filter.allows(&Name::parse(name).unwrap()), allowed, "{name}");
         }
-        let error = Filter::new(&["a..b".to_owned()], Box::new(|_, _| Ok(()))).unwrap_err();
+        let error = Filter::new(&["a..b".to_owned()], Vec::new(), Box::new(|_, _| Ok(()))).unwrap_err();
         assert_eq!(error.code, "NAME_INVALID");
     }
 
