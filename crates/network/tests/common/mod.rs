@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses some")]
 
+pub mod machines;
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::Command;
 
