@@ -1,7 +1,8 @@
-//! The unpack verb by itself, for tests and measurements: `unpack [--rootless] [--archive] [--free] DIR < TAR`.
-//! `--free`: without confining.
+//! The unpack verb by itself, for tests and measurements: `unpack [--rootless] [--archive] [--free] [--recipe] DIR < TAR`.
+//! `--free`: without confining. `--recipe`: to DIR.recipe, and only with `--free`.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,13 +22,15 @@ fn main() -> ExitCode {
         rootless,
         limits: Limits::default(),
     };
+    let recipe = set("--recipe").then(|| File::create(format!("{directory}.recipe")));
+    let Ok(recipe) = recipe.transpose() else { return ExitCode::FAILURE };
     let ready = if set("--free") {
         options.into = PathBuf::from(&directory);
         Ok(())
     } else {
         confine(Path::new(&directory), rootless, 3)
     };
-    match ready.and_then(|()| unpack(std::io::stdin(), &options, None)) {
+    match ready.and_then(|()| unpack(std::io::stdin(), &options, recipe)) {
         Ok(unpacked) => {
             println!("{}", serde_json::to_string(&unpacked).unwrap_or_default());
             ExitCode::SUCCESS

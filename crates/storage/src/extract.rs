@@ -10,6 +10,7 @@ mod holes;
 mod kept;
 pub(crate) mod marks;
 pub(crate) mod paths;
+mod space;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,7 +20,6 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, makedev, mknodat};
-use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 use crate::error::{Error, Result};
@@ -30,12 +30,7 @@ use directories::{Directories, Finish};
 use kept::Kept;
 use marks::Mark;
 use paths::{Parent, Paths, Place};
-
-/// How much is written between two looks at the free space.
-const SPACE_STEP: u64 = 4 << 20;
-
-/// What is left free for others, or a 64th of a small disk: a full disk stops more than the unpacker.
-const SPACE_LEFT: u64 = 64 << 20;
+use space::{Space, Watched};
 
 /// Makes one tree.
 pub struct Extractor {
@@ -47,8 +42,7 @@ pub struct Extractor {
     open: Option<OpenFile>,
     /// What gives the tar back, where somebody wants it.
     kept: Option<Kept>,
-    /// Bytes until the free space is looked at again.
-    space: u64,
+    space: Rc<Space>,
 }
 
 struct OpenFile {
@@ -77,6 +71,7 @@ impl Extractor {
             directories.remember(Vec::new(), Finish::implied())?;
         }
         let paths = Paths::new(root, !layer);
+        let space = Space::new(paths.root());
         Ok(Extractor {
             root: paths.root(),
             paths,
@@ -84,8 +79,8 @@ impl Extractor {
             rootless: options.rootless,
             directories,
             open: None,
-            kept: recipe.map(Kept::new).transpose()?,
-            space: 0,
+            kept: recipe.map(|file| Kept::new(Watched { file, space: space.clone() })).transpose()?,
+            space,
         })
     }
 
@@ -405,26 +400,15 @@ impl Extractor {
     }
 
     /// Refuses a file that the disk has no room for before filling the disk with it.
-    fn check_space(&mut self, entry: &Entry) -> Result<()> {
-        if let Some(left) = self.space.checked_sub(entry.stored) {
-            self.space = left;
-            return Ok(());
-        }
-        let disk =
-            fstatvfs(&self.root).map_err(|errno| failed("find the disk space for", entry, &errno.into()))?;
-        let unit = disk.fragment_size() as u64;
-        let free = (disk.blocks_available() as u64 * unit)
-            .saturating_sub(SPACE_LEFT.min(disk.blocks() as u64 * unit / 64));
-        // File systems without blocks of their own say 0 of 0.
-        if entry.stored > free && disk.blocks() > 0 {
-            let (name, size) = (shown(&entry.path), entry.stored);
-            let text = format!(
-                "no room for entry {name}: it has {size} bytes, the disk {free} to spare; free some disk space and try again"
-            );
-            return Err(Error { code: "DISK_FULL", message: text, errno: Some(libc::ENOSPC) });
-        }
-        self.space = SPACE_STEP;
-        Ok(())
+    fn check_space(&self, entry: &Entry) -> Result<()> {
+        let room = self.space.take(entry.stored);
+        let room = room.map_err(|errno| failed("find the disk space for", entry, &errno.into()))?;
+        let Some(free) = room else { return Ok(()) };
+        let (name, size) = (shown(&entry.path), entry.stored);
+        let text = format!(
+            "no room for entry {name}: it has {size} bytes, the disk {free} to spare; free some disk space and try again"
+        );
+        Err(Error { code: "DISK_FULL", message: text, errno: Some(libc::ENOSPC) })
     }
 }
 

@@ -65,8 +65,6 @@ pub(crate) struct Writer {
     named: u64,
     /// Memory that a reader needs for what was replaced.
     saved: usize,
-    /// Bytes written.
-    pub written: u64,
 }
 
 impl Writer {
@@ -79,7 +77,6 @@ impl Writer {
             piece: None,
             named: 0,
             saved: 0,
-            written: 0,
         };
         writer.put(MAGIC)?;
         Ok(writer)
@@ -211,7 +208,6 @@ impl Writer {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.written += bytes.len() as u64;
         self.out.write_all(bytes).map_err(unwritable)
     }
 }

@@ -255,3 +255,31 @@ fn a_damaged_recipe_is_one_error() {
         }
     }
 }
+
+#[test]
+fn a_recipe_that_the_disk_has_no_room_for_ends_before_the_disk_is_full() {
+    if !root() {
+        return;
+    }
+    let mut seed = 1u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    })
+    .take(40 << 20)
+    .collect();
+    let top = tempfile::tempdir().unwrap();
+    let bomb = top.path().join("bomb.tar");
+    std::fs::write(&bomb, [tar(&[file("f", "x")]), noise].concat()).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=16m tmpfs '{0}' && mkdir '{0}/into' && ! '{1}' --free --recipe '{0}/into' < /dev/fd/3 && df --output=avail '{0}'",
+        top.path().display(),
+        unpacker().display()
+    );
+    let output =
+        run("unshare", &["--mount", "sh", "-ec", &format!("exec 3< '{}'; {script}", bomb.display())]);
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("DISK_FULL "), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let left: u64 = said.lines().last().unwrap().trim().parse().unwrap();
+    assert!(left >= 100, "{left} KiB are left");
+}

@@ -8,6 +8,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 
 use super::paths::{Paths, Place, joined};
+use super::space::Watched;
 use super::{kind, named};
 use crate::directory::names;
 use crate::error::{Error, Result};
@@ -30,8 +31,8 @@ pub struct Kept {
 }
 
 impl Kept {
-    pub fn new(file: File) -> Result<Self> {
-        Ok(Kept { recipe: Writer::new(Box::new(file))?, links: BTreeSet::new(), taken: 0 })
+    pub fn new(out: Watched) -> Result<Self> {
+        Ok(Kept { recipe: Writer::new(Box::new(out))?, links: BTreeSet::new(), taken: 0 })
     }
 
     /// A hard link was made at this path.
