@@ -345,9 +345,10 @@ survives('a manifest that breaks off is asked for again', () =>
   onTag((_, response, seen) => seen === 1 && (breakAt(response, registry.blob(registry.root.digest), 50), true)),
 );
 
-t('a connection broken at every byte of a small layer', async () => {
+// blob.test.ts breaks off at every byte.
+t('a connection broken at the ends and in the middle of a small layer', async () => {
   const { digest, size } = smallLayer();
-  for (let at = 0; at <= size; at += 7) {
+  for (const at of [0, 1, size >> 1, size - 1, size]) {
     const fresh = await TestStore.make();
     registry.reset();
     registry.fault = on(
