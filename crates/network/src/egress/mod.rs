@@ -7,7 +7,10 @@
 
 mod ruleset;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use serde::Deserialize;
 
@@ -45,6 +48,10 @@ pub struct Link {
 pub struct Guard {
     socket: Socket,
     table: Table,
+    /// What is pinned, and until when.
+    pins: Vec<(IpAddr, Instant)>,
+    /// Whether the kernel prolongs an element that it has.
+    prolongs: bool,
 }
 
 impl Guard {
@@ -58,13 +65,13 @@ impl Guard {
                 table.elements(batch, Kind::NewElement, set, &intervals(allowed, is_ipv6));
             }
         })?;
-        Ok(Self { socket, table })
+        Ok(Self { socket, table, pins: Vec::new(), prolongs: prolongs() })
     }
 
     /// Guards an interface from now on; to be called before its container runs. `NOT_SUPPORTED` before Linux 5.16.
     pub fn add(&mut self, link: &Link) -> Result<()> {
         check_name(&link.peer)?;
-        let Self { socket, table } = self;
+        let Self { socket, table, .. } = self;
         transaction(socket, None, |batch| {
             for (set, elements) in own(link) {
                 table.elements(batch, Kind::NewElement, set, &elements);
@@ -104,28 +111,51 @@ impl Guard {
 
     /// Takes something away that may be gone.
     fn forget(&mut self, fill: impl FnOnce(&mut Batch, &Table)) -> Result<()> {
-        let Self { socket, table } = self;
+        let Self { socket, table, .. } = self;
         match transaction(socket, None, |batch| fill(batch, table)) {
             Err(error) if error.errno != libc::ENOENT => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Lets the container reach an address for a while, and for as long as what it has begun then goes on.
+    /// Lets the container reach an address for at least so long, and for as long as what it has begun then goes on.
     pub fn pin(&mut self, address: IpAddr, good: Duration) -> Result<()> {
+        /// How much longer a pin is where a new one takes a grace period of the kernel's: some ten milliseconds.
+        const RESERVE: Duration = Duration::from_secs(60);
+        let now = Instant::now();
+        self.pins.retain(|(_, end)| *end > now);
+        let known = self.pins.iter().position(|(pinned, _)| *pinned == address);
+        if known.is_some_and(|at| self.pins[at].1 >= now + good) {
+            return Ok(());
+        }
+        let good = if self.prolongs || known.is_none() { good } else { good + RESERVE };
         let set = if address.is_ipv4() { "pinned4" } else { "pinned6" };
         let key = octets(address);
         let (new, old) = ([element(&key, false, Some(good))], [element(&key, false, None)]);
-        let Self { socket, table } = self;
+        let Self { socket, table, prolongs, .. } = self;
         let pinned = transaction(socket, None, |batch| {
-            // The kernel does not prolong one that it has: add it in any case, take it away, add it with its new end.
             table.elements(batch, Kind::NewElement, set, &new);
-            table.elements(batch, Kind::DeleteElement, set, &old);
-            table.elements(batch, Kind::NewElement, set, &new);
+            if !*prolongs && known.is_some() {
+                // Added in any case, for it may have ended meanwhile, taken away, and added with its new end.
+                table.elements(batch, Kind::DeleteElement, set, &old);
+                table.elements(batch, Kind::NewElement, set, &new);
+            }
         });
-        pinned
-            .map_err(|error| Error { message: format!("cannot allow {address}: {}", error.message), ..error })
+        pinned.map_err(|error| Error {
+            message: format!("cannot allow {address}: {}", error.message),
+            ..error
+        })?;
+        known.map(|at| self.pins.swap_remove(at));
+        self.pins.push((address, now + good));
+        Ok(())
     }
+}
+
+/// Since Linux 6.12, one that is added again has its new end.
+fn prolongs() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(12))
 }
 
 /// `NF_NETDEV_*`
@@ -168,12 +198,14 @@ fn element(key: &[u8], is_end: bool, good: Option<Duration>) -> Attributes {
     const KEY: u16 = 1;
     const FLAGS: u16 = 3;
     const TIMEOUT: u16 = 4;
+    const EXPIRATION: u16 = 5;
     let mut element = Attributes::new().nest(KEY, &data(key));
     if is_end {
         element = element.big(FLAGS, 1);
     }
     if let Some(good) = good {
-        element = element.bytes(TIMEOUT, &(good.as_millis() as u64).to_be_bytes());
+        let milliseconds = (good.as_millis() as u64).to_be_bytes();
+        element = element.bytes(TIMEOUT, &milliseconds).bytes(EXPIRATION, &milliseconds);
     }
     element
 }
@@ -223,4 +255,29 @@ fn intervals(blocks: &[Cidr], is_ipv6: bool) -> Vec<Attributes> {
         }
     }
     elements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sched::{CloneFlags, unshare};
+
+    #[test]
+    fn a_pin_is_prolonged_and_never_shortened() {
+        unshare(CloneFlags::CLONE_NEWNET).expect("this test runs as root");
+        for prolongs in [true, false] {
+            let mut guard = Guard::new(&format!("test-{prolongs}"), &[]).unwrap();
+            guard.prolongs &= prolongs;
+            for (seconds, least) in [(100, 90), (500, 490), (10, 490)] {
+                guard.pin([192, 0, 2, 1].into(), Duration::from_secs(seconds)).unwrap();
+                let output =
+                    std::process::Command::new("nft").args(["-j", "list", "ruleset"]).output().unwrap();
+                let said = String::from_utf8(output.stdout).unwrap();
+                let said = &said[said.find(&format!("\"table\": \"test-{prolongs}\"")).unwrap()..];
+                let left = said.split("\"expires\": ").nth(1).unwrap();
+                let left: u64 = left.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+                assert!(left >= least, "{left} seconds after {seconds}, {prolongs}");
+            }
+        }
+    }
 }
