@@ -52,7 +52,7 @@ export async function unpack(input: Input, options: UnpackOptions): Promise<Unpa
   if (diffId !== undefined) args.push('--diff-id', diffId);
   if (recipe === undefined) return JSON.parse(await run(args, { input, signal })) as Unpacked;
   args.push('--recipe');
-  return JSON.parse(await run(args, { input, third: openSync(recipe, 'wx', 0o600), signal })) as Unpacked;
+  return JSON.parse(await run(args, { input, recipe, signal })) as Unpacked;
 }
 
 /** A checkpoint and all that belongs to it becomes a tar on a descriptor, which is closed here. */
@@ -240,8 +240,8 @@ interface RunOptions {
   /** On fd 3. */
   document?: object;
   env?: Record<string, string>;
-  /** Its fd 3, where that is no document; closed here. */
-  third?: number;
+  /** A new file on its fd 3, where that is no document. */
+  recipe?: string;
   /** Instead of being read here; closed here. */
   output?: number;
   signal?: AbortSignal | undefined;
@@ -250,7 +250,7 @@ interface RunOptions {
 /** Runs a verb of the executable to its end and gives back what it wrote. */
 export async function run(
   args: string[],
-  { input, document, third, env = {}, output, signal }: RunOptions,
+  { input, document, recipe, env = {}, output, signal }: RunOptions,
 ): Promise<string> {
   const theirs: number[] = [];
   const mine: number[] = [];
@@ -271,14 +271,13 @@ export async function run(
   try {
     if (input && 'fd' in input) give(input.fd);
     if (output !== undefined) give(output);
-    if (third !== undefined) give(third);
     if (signal?.aborted) throw new AbortedError();
     const stdin = input && 'bytes' in input ? talk() : undefined;
     const stdout = output === undefined ? listen() : undefined;
     const stderr = listen();
     const fds = [stdin?.fd ?? (input && 'fd' in input ? input.fd : null), stdout?.fd ?? output ?? null, stderr.fd];
     if (document) fds.push(give(memfd(JSON.stringify(document))));
-    else if (third !== undefined) fds.push(third);
+    else if (recipe !== undefined) fds.push(give(openSync(recipe, 'wx', 0o600)));
     const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     const pid = spawn({ path: runtimePath(), argv: ['kapsel-runtime', ...args], env: lines, fds });
     mine.length = 0;
