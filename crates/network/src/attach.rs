@@ -1,6 +1,7 @@
 //! An interface for a container: made, put into its network namespace, given its addresses and brought up.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use crate::bridge;
 use crate::description::{Bridge, Interface, MacvlanMode, Uplink};
@@ -15,6 +16,8 @@ use crate::{shaper, sysctl};
 
 /// The loopback interface's, which is the first of every namespace.
 const LOOPBACK: u32 = 1;
+/// How long an interface that ends is waited for: usually some ten milliseconds, on a busy machine more.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Puts an interface into a network namespace; the caller is in the host's. Nothing is left where it fails.
 pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, interface: &Interface) -> Result<()> {
@@ -29,7 +32,10 @@ pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, interface: &Interfac
                     let index = link::index_of(host, peer)?;
                     shaper::limit(host, peer, index, rate)?;
                 }
-                set_up(namespace, interface, *rate)
+                set_up(namespace, interface, *rate)?;
+                // A cable works when the kernel has seen that both of its ends are up. It looks when it is asked (Linux
+                // 6.9), or when it has the time.
+                link::look(host, peer).map(drop)
             };
             set_up().inspect_err(|_| drop(remove(host, peer)))
         }
@@ -79,10 +85,20 @@ fn pair(
         attributes = attributes.number(IFLA_MTU, mtu);
     }
     let name = &bridge.name;
-    let mut batch = Batch::new();
-    let what = format!("cannot make the interface {} at the bridge {name}", interface.name);
-    batch.push(what, create("veth", &data, false, &attributes));
-    host.change(batch).map_err(taken)?;
+    let make = |host: &mut Socket| {
+        let mut batch = Batch::new();
+        let what = format!("cannot make the interface {} at the bridge {name}", interface.name);
+        batch.push(what, create("veth", &data, false, &attributes));
+        host.change(batch)
+    };
+    let begun = Instant::now();
+    let mut made = make(host);
+    // A container that begins again finds the end of its last life, which the kernel removes in its own time.
+    while is_taken(&made) && link::look(host, peer)?.is_some() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(2));
+        made = make(host);
+    }
+    made.map_err(taken)?;
     // Only now: had the name been another's, these would be its.
     let index = link::index_of(host, peer)?;
     let mut batch = Batch::new();
@@ -123,6 +139,10 @@ fn common(namespace: BorrowedFd<'_>, interface: &Interface) -> Attributes {
         Some(mtu) => attributes.number(IFLA_MTU, mtu),
         None => attributes,
     }
+}
+
+fn is_taken(result: &Result<()>) -> bool {
+    result.as_ref().is_err_and(|error| error.errno == libc::EEXIST)
 }
 
 fn taken(error: Error) -> Error {

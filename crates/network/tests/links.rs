@@ -91,6 +91,26 @@ fn containers_reach_each_other_and_their_gateway_at_once() {
     }));
 }
 
+fn since_6_9() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(9))
+}
+
+#[test]
+fn a_container_that_begins_again_takes_the_place_of_its_dying_self() {
+    let mut host = machine();
+    let other = container(&mut host, &bridge(7), 3);
+    for _ in 0..10 {
+        let place = container(&mut host, &bridge(7), 2);
+        // At once, where the kernel looks at cables when it is asked: one packet, that nobody repeats.
+        let count = if since_6_9() { "-c1" } else { "-c1 -w5" };
+        let shown = other.shell(&format!("ping {count} -W2 10.7.0.2"));
+        assert!(shown.contains("bytes from"), "{shown}");
+        drop(place);
+    }
+}
+
 #[test]
 fn without_communication_only_the_gateway_is_reached() {
     let mut host = machine();
