@@ -161,6 +161,12 @@ t('what a container may reach is decided outside of it', async () => {
   assert.is(await tried('deny'), 'no\n');
   assert.is(await tried(`allow=${subnet}`), 'wanted\n');
   assert.is(await tried('allow=192.0.2.0/24'), 'no\n');
+  // A question for another name is a way out: it is not even asked.
+  const asked = await inside(
+    ['--network', 'web', '--dns', '192.0.2.1', '--egress', `allow=${subnet}`],
+    'busybox nslookup secret.example.com 2>&1 | grep -o REFUSED',
+  );
+  assert.match(asked.stdout, 'REFUSED', asked.stderr);
   const wrong = await test.kapsel(['run', '--rm', '--network', 'none', '--egress', 'deny', image, 'true']);
   assert.is(wrong.exitCode, 125);
   assert.match(wrong.stderr, 'conflicting options: --egress and the network mode none');

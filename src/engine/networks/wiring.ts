@@ -52,11 +52,19 @@ export interface Wiring {
   ports: PublishedPort[];
   services: {
     names: { records: string[]; /** `ADDRESS:PORT` */ upstreams: string[] };
-    egress?: { table: string; links: object[]; allowed: string[]; names?: string[] };
+    egress?: Egress;
     /** Held for it: those above, and those of IPv6 that lead to an address of IPv4. */
     ports: PublishedPort[];
   };
   names: NetworkNames[];
+}
+
+/** What it may reach, as crates/network takes it (services.rs). */
+interface Egress {
+  table: string;
+  links: object[];
+  allowed: string[];
+  names: string[];
 }
 
 /** The one table of every engine in a network namespace: what others must not touch, and what they find it by. */
@@ -112,18 +120,10 @@ export function wire(engine: Engine, id: string, settings: Settings): Wiring {
   };
 }
 
-function guard(
-  id: string,
-  { allowed, names }: EgressSettings,
-  interfaces: Wire[],
-): NonNullable<Wiring['services']['egress']> {
+function guard(id: string, { allowed, names }: EgressSettings, interfaces: Wire[]): Egress {
   const links = interfaces.map(({ peer, mac, addresses }) => ({ peer, mac, addresses }));
-  return {
-    table: `kapsel-${id.slice(0, 12)}`,
-    links,
-    allowed: [...allowed],
-    ...(names.length > 0 && { names: [...names] }),
-  };
+  // Only these names may be asked for, even where they are none: a question is a way out.
+  return { table: `kapsel-${id.slice(0, 12)}`, links, allowed: [...allowed], names: [...names] };
 }
 
 function withoutBits(address: string): string {
