@@ -6,7 +6,7 @@
 //! | escape | test (here or in the file named) | failed when |
 //! |---|---|---|
 //! | CVE-2019-5736 | `the_runtimes_executable_…`, rootless.rs, oci/escape.rs | seal.rs: `seal` does nothing; and: mounted writable |
-//! | CVE-2016-9962 | exec.rs `nobody_inside_…`, oci/escape.rs `who_…` | namespaces.rs: `hide` does nothing. Of its calls in join.rs, launch.rs and process.rs each two do: all were taken out |
+//! | CVE-2016-9962 | exec.rs `nobody_inside_…`, oci/escape.rs `who_…` | namespaces.rs: `hide` does nothing. Of its calls in join.rs, launch.rs and process.rs three combinations were taken out |
 //! | CVE-2019-16884, 2019-19921, 2023-27561, 2023-28642, 2026-41579, crun 2026-47766 | `a_kernel_directory_…` | mounts/build.rs: `plain` is false |
 //! | CVE-2025-52881, youki 2025-62596 | `nothing_is_mounted_over_…`; escapes_proc.rs | mounts/mod.rs: no refuse_kernel_files |
 //! | youki CVE-2025-54867 | `a_device_name_that_…` | devices.rs: EEXIST is no error |
@@ -22,7 +22,7 @@
 //! | CRI-O CVE-2022-0811 | `parameters_of_the_host_…` | sysctl.rs: no check_namespace; no check_value; any name |
 //! | CVE-2022-23648 | `a_volume_whose_…` | mounts/build.rs: the destination is not cleaned |
 //! | podman CVE-2026-55686 | `a_working_directory_that_…` | launch.rs: the directory is made by path before the root is entered |
-//! | files of accounts | `user_files_that_…` | identity: no O_NONBLOCK, any kind of file |
+//! | files of accounts | `user_files_that_…` | identity: no O_NONBLOCK and any kind of file, together |
 
 mod common;
 
