@@ -21,6 +21,9 @@ const omitted: Record<string, string[]> = {
   'storage hostile': [],
   'storage host': [],
   'storage layer': [],
+  'storage fuzz': [],
+  'storage recipe': [],
+  'storage round_trip': [],
   // Compiled against libseccomp: there is no compiler.
   'seccomp filter': ['libseccomp::'],
   'sandbox isolation': ['a_hundred_starts'],
