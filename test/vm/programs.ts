@@ -21,6 +21,7 @@ const omitted: Record<string, string[]> = {
   'storage hostile': [],
   'storage host': [],
   'storage layer': [],
+  'storage compress': [],
   'storage fuzz': [],
   'storage recipe': [],
   'storage round_trip': [],
