@@ -22,3 +22,30 @@ pub(crate) fn to_json(value: &impl serde::Serialize) -> String {
 pub(crate) fn exists(connection: &Connection, query: &str, key: &str) -> Result<bool> {
     Ok(connection.prepare_cached(query)?.exists([key])?)
 }
+
+/// Who has an id that begins so.
+pub(crate) enum ByPrefix<T> {
+    Nobody,
+    One(T),
+    Several,
+}
+
+/// Looks an id up by its beginning, hexadecimal digits. `select`: up to the condition; `read` reads a row of it.
+pub(crate) fn by_prefix<T>(
+    connection: &Connection,
+    select: &str,
+    prefix: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<ByPrefix<T>> {
+    if prefix.is_empty() || !prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(ByPrefix::Nobody);
+    }
+    // 'g' follows every hexadecimal digit: a range of the primary key.
+    let query = format!("{select} WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2");
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut found = statement.query_map([prefix], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(match found.len() {
+        2 => ByPrefix::Several,
+        _ => found.pop().map_or(ByPrefix::Nobody, ByPrefix::One),
+    })
+}

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::clock::now;
-use crate::columns::{exists, json, to_json};
+use crate::columns::{ByPrefix, by_prefix, exists, json, to_json};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::events::append;
@@ -65,7 +65,7 @@ impl Database {
             if let Some(found) = one(connection, "name = ?1", name)? {
                 return Ok(found);
             }
-            by_prefix(connection, reference)
+            by_beginning(connection, reference)
         })
     }
 
@@ -228,21 +228,15 @@ pub(crate) fn one(connection: &Connection, condition: &str, key: &str) -> Result
     Ok(connection.prepare_cached(&query)?.query_row([key], container).optional()?)
 }
 
-fn by_prefix(connection: &Connection, prefix: &str) -> Result<Container> {
-    if prefix.is_empty() || !prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(not_found(prefix));
-    }
-    // 'g' follows every hexadecimal digit: a range of the primary key.
-    let query = format!("SELECT {COLUMNS} FROM containers WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2");
-    let mut statement = connection.prepare_cached(&query)?;
-    let mut found = statement.query_map([prefix], container)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    match found.len() {
-        2 => Err(Error::new(
-            "CONTAINER_AMBIGUOUS",
-            format!("Multiple IDs found with provided prefix: {prefix}"),
-        )
-        .hint("give more of the id")),
-        _ => found.pop().ok_or_else(|| not_found(prefix)),
+fn by_beginning(connection: &Connection, prefix: &str) -> Result<Container> {
+    let select = format!("SELECT {COLUMNS} FROM containers");
+    match by_prefix(connection, &select, prefix, container)? {
+        ByPrefix::One(found) => Ok(found),
+        ByPrefix::Nobody => Err(not_found(prefix)),
+        ByPrefix::Several => {
+            let text = format!("Multiple IDs found with provided prefix: {prefix}");
+            Err(Error::new("CONTAINER_AMBIGUOUS", text).hint("give more of the id"))
+        }
     }
 }
 

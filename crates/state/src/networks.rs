@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::clock::now;
-use crate::columns::{json, to_json};
+use crate::columns::{ByPrefix, by_prefix, json, to_json};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::events::append;
@@ -53,7 +53,7 @@ impl Database {
                     return Ok(found);
                 }
             }
-            by_prefix(connection, reference)
+            by_beginning(connection, reference)
         })
     }
 
@@ -155,20 +155,15 @@ fn one(connection: &Connection, condition: &str, key: &str) -> Result<Option<Net
     Ok(connection.prepare_cached(&query)?.query_row([key], network).optional()?)
 }
 
-fn by_prefix(connection: &Connection, prefix: &str) -> Result<Network> {
-    if prefix.is_empty() || !prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(not_found(prefix));
-    }
-    // 'g' follows every hexadecimal digit: a range of the primary key.
-    let query = format!("SELECT {COLUMNS} FROM networks WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2");
-    let mut statement = connection.prepare_cached(&query)?;
-    let mut found = statement.query_map([prefix], network)?.collect::<rusqlite::Result<Vec<_>>>()?;
-    match found.len() {
-        2 => {
+fn by_beginning(connection: &Connection, prefix: &str) -> Result<Network> {
+    let select = format!("SELECT {COLUMNS} FROM networks");
+    match by_prefix(connection, &select, prefix, network)? {
+        ByPrefix::One(found) => Ok(found),
+        ByPrefix::Nobody => Err(not_found(prefix)),
+        ByPrefix::Several => {
             let text = format!("network {prefix} is ambiguous: several ids begin with it");
             Err(Error::new("NETWORK_AMBIGUOUS", text).hint("give more of the id"))
         }
-        _ => found.pop().ok_or_else(|| not_found(prefix)),
     }
 }
 

@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 
 import { InvalidArgumentError } from '../errors.ts';
+import { withoutBits } from '../networks/addresses.ts';
 import type { Wiring } from '../networks/wiring.ts';
 import type { Paths } from './paths.ts';
 import type { Settings } from './settings.ts';
@@ -74,7 +75,7 @@ function writeFile(path: string, content: string, owner: number | undefined): vo
 /** A host without its name would not be found by programs that look themselves up; podman does the same. */
 function hosts({ hostname, domainname, network, addHosts }: Settings, wiring: Wiring | undefined): string {
   const full = domainname === '' ? hostname : `${hostname}.${domainname} ${hostname}`;
-  const own = wiring?.interfaces[0]?.addresses.map(bare) ?? ['127.0.0.1'];
+  const own = wiring?.interfaces[0]?.addresses.map(withoutBits) ?? ['127.0.0.1'];
   const gateway = network === 'host' ? '127.0.0.1' : wiring?.interfaces[0]?.gateways[0];
   const lines = addHosts.map(([name, address]) => {
     if (address !== 'host-gateway') return `${address}\t${name}\n`;
@@ -111,11 +112,6 @@ function resolver({ dns }: Settings, wiring: Wiring | undefined): string {
 
 /** Where a container on a network finds its monitor's name service. */
 const nameServer = '127.0.0.11';
-
-/** Without the prefix's bits. */
-function bare(address: string): string {
-  return address.split('/', 1)[0] as string;
-}
 
 function hostFile(path: string, otherwise: string): string {
   try {

@@ -65,6 +65,11 @@ export function formatSubnet(subnet: Subnet): string {
   return `${formatAddress(subnet)}/${subnet.bits}`;
 }
 
+/** `10.1.0.2/24` without its prefix's length. */
+export function withoutBits(address: string): string {
+  return address.split('/', 1)[0] as string;
+}
+
 /** How many addresses it has. */
 export function sizeOf({ family, bits }: Subnet): bigint {
   return 1n << BigInt(width[family] - bits);

@@ -9,7 +9,7 @@ import type { EgressSettings } from '../containers/networking.ts';
 import type { Settings } from '../containers/settings.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, InvalidArgumentError, KapselError } from '../errors.ts';
-import { type Address, contains, numberOf, parseAddress, parseSubnet, type Subnet } from './addresses.ts';
+import { type Address, contains, numberOf, parseAddress, parseSubnet, type Subnet, withoutBits } from './addresses.ts';
 import type { NetworkDocument } from './options.ts';
 import type { PortMapping } from './ports.ts';
 import { addressIn, leasable, type NetworkSubnet } from './subnets.ts';
@@ -76,7 +76,7 @@ interface Place {
   request: NetworkRequest;
 }
 
-/** Leases what the container wants. ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE, ADDRESS_INVALID. */
+/** Leases what the container wants; a start that fails is a life that has ended, and gives it back. ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE, ADDRESS_INVALID. */
 export function wire(engine: Engine, id: string, settings: Settings): Wiring {
   const places = engine.database.endpointsOfContainer(id).map(({ networkId, document }): Place => {
     const row = engine.database.network(networkId);
@@ -84,14 +84,9 @@ export function wire(engine: Engine, id: string, settings: Settings): Wiring {
   });
   const wanted = places.flatMap((place) => place.document.subnets.map((_, at) => want(place, at)));
   const mappings = [...settings.ports, ...(settings.publishAll ? settings.exposedPorts.map(mappingOf) : [])];
-  const published = publish(engine, id, mappings, places[0]);
-  let leased: number[];
-  try {
-    leased = engine.database.lease(id, wanted, []);
-  } catch (error) {
-    engine.database.releasePorts(id, published);
-    throw error;
-  }
+  const usual = places[0]?.document.hostAddress;
+  const published = mappings.flatMap((mapping) => publish(engine, id, mapping, usual));
+  const leased = engine.database.lease(id, wanted, []);
   const interfaces = places.map((place, at) => {
     const mine = leased.splice(0, place.document.subnets.length);
     return interfaceOf(place, at, id, mine);
@@ -124,10 +119,6 @@ function guard(id: string, { allowed, names }: EgressSettings, interfaces: Wire[
   const links = interfaces.map(({ peer, mac, addresses }) => ({ peer, mac, addresses }));
   // Only these names may be asked for, even where they are none: a question is a way out.
   return { table: `kapsel-${id.slice(0, 12)}`, links, allowed: [...allowed], names: [...names] };
-}
-
-function withoutBits(address: string): string {
-  return address.split('/', 1)[0] as string;
 }
 
 /** What an interface of the container is like. The first network leads to the world. */
@@ -188,19 +179,8 @@ function exactNumber(network: string, { subnet, gateway }: NetworkSubnet, asked:
 /** Where the kernel takes ports from that nobody names (ip_local_port_range, usually). */
 const ephemeral = { first: 32768, count: 28232 };
 
-/** Takes a port of the host for each: the one asked for, or the first that is free. */
-function publish(engine: Engine, id: string, mappings: readonly PortMapping[], place: Place | undefined): PortRow[] {
-  const taken: PortRow[] = [];
-  try {
-    for (const mapping of mappings) taken.push(...publishOne(engine, id, mapping, place?.document.hostAddress));
-  } catch (error) {
-    engine.database.releasePorts(id, taken);
-    throw error;
-  }
-  return taken;
-}
-
-function publishOne(engine: Engine, id: string, mapping: PortMapping, usual: string | undefined): PortRow[] {
+/** Takes a port of the host: the one asked for, or the first that is free. */
+function publish(engine: Engine, id: string, mapping: PortMapping, usual: string | undefined): PortRow[] {
   const { protocol, hostAddress = usual, hostPort, hostPortEnd = hostPort, containerPort } = mapping;
   const addresses = hostAddress === undefined ? every : [hostAddress];
   const begin = Math.floor(Math.random() * ephemeral.count);

@@ -126,7 +126,7 @@ impl Monitor {
 }
 
 /// Writes a file under another name first: it is there whole or not at all.
-fn write_atomically(directory: &Path, name: &str, text: &str) -> std::io::Result<()> {
+pub(super) fn write_atomically(directory: &Path, name: &str, text: &str) -> std::io::Result<()> {
     let half = directory.join(format!(".{name}.tmp"));
     let mut file: File =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kapsel_network::connect::{Connection, connect};
 use kapsel_network::description::Interface;
@@ -16,6 +16,7 @@ use kapsel_network::services::{Description, Services};
 use serde::Deserialize;
 
 use super::epoll::{self, Epoll, Token, Watched};
+use super::finish::write_atomically;
 use crate::error::{Error, Result};
 
 /// The Launch's `network`.
@@ -87,8 +88,12 @@ impl Network {
     /// Tells the others on its networks who it is.
     fn name(&mut self, names: &[Names]) -> Result<()> {
         for names in names {
-            let path = names.directory.join(&self.container);
-            write_names(&path, names)
+            let Names { directory, addresses, names } = names;
+            let lines: Vec<_> =
+                addresses.iter().map(|address| format!("{address} {}", names.join(" "))).collect();
+            let path = directory.join(&self.container);
+            fs::create_dir_all(directory)
+                .and_then(|()| write_atomically(directory, &self.container, &lines.join("\n")))
                 .map_err(|error| Error::io(format_args!("cannot write {}", path.display()), &error))?;
             self.records.push(path);
         }
@@ -129,13 +134,4 @@ fn watch(epoll: &Epoll, services: &Services) -> Result<Watched> {
     let mut watched = epoll.watch(services.as_fd().try_clone_to_owned().map_err(failed)?, Token::Network);
     watched.set(epoll::READ).map_err(failed)?;
     Ok(watched)
-}
-
-/// Whole or not at all: others may be reading.
-fn write_names(path: &Path, Names { directory, addresses, names }: &Names) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let text: String = addresses.iter().map(|address| format!("{address} {}\n", names.join(" "))).collect();
-    let half = directory.join(format!(".{}", path.file_name().unwrap_or_default().display()));
-    fs::write(&half, text)?;
-    fs::rename(half, path)
 }
