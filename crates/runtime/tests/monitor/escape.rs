@@ -10,7 +10,7 @@ use crate::harness::*;
 
 /// Opens the file of a process that runs our executable, waits until it has ended (writing it is ETXTBSY before), and writes.
 const ATTACK: &str = r#"
-    until test -e /victim; do sleep 0.02; done
+    until test -s /victim; do sleep 0.02; done
     read pid < /victim
     exec 3< /proc/$pid/exe || exit 50
     echo open > /opened
