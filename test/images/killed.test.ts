@@ -26,16 +26,22 @@ let layout: string;
 t.before(async () => {
   scratch = await scratchDirectory('killed');
   registry = await TestRegistry.start();
-  const large = await tree(scratch.path, 'large', async (root) => {
+  const fill = async (root: string) => {
     for (let directory = 0; directory < 10; directory++) {
       await mkdir(join(root, `d${directory}`));
       for (let file = 0; file < 10; file++) {
         await writeFile(join(root, `d${directory}`, `f${file}`), Buffer.alloc(20_000, directory * 10 + file));
       }
     }
+  };
+  const large = await tree(scratch.path, 'large', fill);
+  // Files of two layers become one.
+  const again = await tree(scratch.path, 'again', async (root) => {
+    await fill(root);
+    await writeFile(join(root, 'more'), 'more');
   });
   layout = join(scratch.path, 'layout');
-  const layers = [...(await busyboxLayers(scratch.path)), large];
+  const layers = [...(await busyboxLayers(scratch.path)), large, again];
   await ociLayout(layout, [{ layers, config: busyboxFacts.config, name: 'it' }]);
   test = await testEngine();
 });

@@ -22,6 +22,7 @@ mod oci;
 mod pack;
 mod reap;
 mod rootless;
+mod share;
 mod unpack;
 mod usage;
 
@@ -31,7 +32,7 @@ use error::{Error, Result};
 type Verb = fn(&[OsString]) -> Result<ExitCode>;
 
 /// What the engine asks for, and what answers.
-const VERBS: [(&str, Verb); 12] = [
+const VERBS: [(&str, Verb); 13] = [
     ("monitor", monitor::run),
     ("unpack", unpack::run),
     ("layer", layer::run),
@@ -41,6 +42,7 @@ const VERBS: [(&str, Verb); 12] = [
     ("pack", pack::run),
     ("reap", reap::run),
     ("usage", usage::run),
+    ("share", share::run),
     ("compare", compare::run),
     ("info", info::run),
     ("network", network::run),

@@ -17,8 +17,6 @@ use crate::{document, output, rootless};
 struct Request {
     /// Trees that would go together.
     sets: Vec<Vec<PathBuf>>,
-    /// Where files that several trees share have one more name.
-    links: Option<PathBuf>,
 }
 
 /// `kapsel-runtime usage`: a `{"size","freed"}` for each set.
@@ -36,5 +34,5 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     let request: Request = serde_json::from_slice(&json).map_err(|error| {
         Error::new("USAGE_INVALID", format!("the document on fd 3 cannot be read: {error}"))
     })?;
-    output(&measure(&request.sets, request.links.as_deref())?)
+    output(&measure(&request.sets)?)
 }

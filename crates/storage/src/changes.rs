@@ -2,7 +2,7 @@
 //! what is gone, or as the list that `diff` shows; and what lies on each other as the tar of what it looks like.
 //! The cost is that of the upper directory, however much lies below.
 
-mod attributes;
+pub(crate) mod attributes;
 mod merged;
 mod tree_writer;
 

@@ -8,6 +8,7 @@
 //! - [`remove`]: a tree → nothing, whatever is in it
 //! - [`compare`]: two stacks of layers → what differs between them
 //! - [`usage`]: trees → the bytes they take, and those that their removal frees
+//! - [`share`]: files that layers have alike → one file
 //! - [`tar`]: the format, read and written without I/O
 //! - [`host`]: programs of this machine → a tar with everything they need
 //! - [`digest`], [`error`]: the words all of them use
@@ -25,6 +26,7 @@ pub mod host;
 pub mod layer;
 mod recipe;
 pub mod remove;
+pub mod share;
 mod stream;
 pub mod tar;
 pub mod unpack;

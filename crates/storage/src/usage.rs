@@ -27,13 +27,8 @@ pub struct Usage {
 }
 
 /// Measures several sets of trees; a tree that is in many sets is walked once. A path that is a file counts as a tree of
-/// one, one that is not there as empty. In the directory `links` there is one more name of some files, which goes when
-/// their other names have gone.
-pub fn measure(sets: &[Vec<PathBuf>], links: Option<&Path>) -> Result<Vec<Usage>> {
-    let spare = match links {
-        Some(directory) => walk(directory)?.shared.into_iter().map(|file| file.id).collect(),
-        None => HashSet::new(),
-    };
+/// one, one that is not there as empty.
+pub fn measure(sets: &[Vec<PathBuf>]) -> Result<Vec<Usage>> {
     let mut trees: HashMap<&Path, Tree> = HashMap::new();
     for path in sets.iter().flatten() {
         if !trees.contains_key(path.as_path()) {
@@ -42,12 +37,12 @@ pub fn measure(sets: &[Vec<PathBuf>], links: Option<&Path>) -> Result<Vec<Usage>
     }
     let of = |set: &Vec<PathBuf>| {
         let distinct: HashSet<&Path> = set.iter().map(PathBuf::as_path).collect();
-        combined(distinct.into_iter().filter_map(|path| trees.get(path)), &spare)
+        combined(distinct.into_iter().filter_map(|path| trees.get(path)))
     };
     Ok(sets.iter().map(of).collect())
 }
 
-fn combined<'a>(trees: impl Iterator<Item = &'a Tree>, spare: &HashSet<(u64, u64)>) -> Usage {
+fn combined<'a>(trees: impl Iterator<Item = &'a Tree>) -> Usage {
     let mut usage = Usage::default();
     let mut names: HashMap<(u64, u64), (u64, &Shared)> = HashMap::new();
     for tree in trees {
@@ -57,9 +52,9 @@ fn combined<'a>(trees: impl Iterator<Item = &'a Tree>, spare: &HashSet<(u64, u64
             names.entry(file.id).or_insert((0, file)).0 += 1;
         }
     }
-    for (id, (found, file)) in names {
+    for (found, file) in names.into_values() {
         usage.size += file.bytes;
-        if found + u64::from(spare.contains(&id)) >= file.names {
+        if found >= file.names {
             usage.freed += file.bytes;
         }
     }

@@ -185,6 +185,7 @@ fn attack_from_inside() {
             "namespace by clone",
             libc::syscall(libc::SYS_clone, libc::CLONE_NEWUSER | libc::SIGCHLD, 0, 0, 0, 0),
         );
+        must_fail("process by clone", libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0));
         must_fail("clone3", libc::syscall(libc::SYS_clone3, 0, 0));
         must_fail("handle", libc::syscall(libc::SYS_open_by_handle_at, 0, 0, 0));
         // The C library would make all threads do it, and abort where some may and others may not.

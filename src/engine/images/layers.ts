@@ -9,7 +9,8 @@ import { type Database, type LayerRow, syncFileSystem } from '../../native.ts';
 import { KapselError, StorageError } from '../errors.ts';
 import { layerPath } from './layer-path.ts';
 import { type Lock, lock, tryLock } from './locks.ts';
-import { removeTrees, type StoredBlob } from './worker.ts';
+import { newcomersOf } from './sharing.ts';
+import { removeTrees, shareFiles, type StoredBlob } from './worker.ts';
 
 /** A layer being made, or removed. */
 export interface Staged {
@@ -94,9 +95,11 @@ export class Layers {
     renameSync(recipe, staged.recipe);
   }
 
-  /** Complete trees become layers: everything to the disk, then the names, then the rows. */
+  /** Complete trees become layers: files that others have already, everything to the disk, then the names, then the rows. */
   async publish(made: { staged: StagedLayer; row: LayerRow }[]): Promise<void> {
     if (made.length === 0) return;
+    const newcomers = newcomersOf(made, this.#database.layers(), this.#root);
+    if (newcomers.length > 0) await shareFiles(newcomers);
     await syncFileSystem(this.#directory);
     const replaced: string[] = [];
     try {

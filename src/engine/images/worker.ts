@@ -84,9 +84,20 @@ export interface TreeUsage {
   freed: number;
 }
 
-/** What sets of trees (or files) take; in the directory `links` files that trees share have one more name, which goes last. */
-export async function measure(sets: readonly (readonly string[])[], links?: string): Promise<TreeUsage[]> {
-  return JSON.parse(await run(['usage'], { document: { sets, links } })) as TreeUsage[];
+/** What sets of trees (or files) take. */
+export async function measure(sets: readonly (readonly string[])[]): Promise<TreeUsage[]> {
+  return JSON.parse(await run(['usage'], { document: { sets } })) as TreeUsage[];
+}
+
+/** A new layer's tree, and those of others that may have the same files, the likeliest first. */
+export interface Newcomer {
+  tree: string;
+  with: string[];
+}
+
+/** Files of new layers that others have just so become one file with a name in each. */
+export async function shareFiles(newcomers: readonly Newcomer[]): Promise<void> {
+  await run(['share'], { document: newcomers });
 }
 
 /** What differs between the trees of two stacks of layers, each topmost first. */

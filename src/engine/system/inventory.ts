@@ -1,6 +1,6 @@
 // What lies where in an engine's root, and which of it is needed by what: the common ground of df and prune.
 
-import { existsSync, lstatSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ContainerRow, ImageRow } from '../../native.ts';
 import { containerPaths } from '../containers/paths.ts';
@@ -111,16 +111,6 @@ export async function leftovers(engine: Engine, { images }: Inventory): Promise<
   const scratch = list(join(root, 'tmp')).filter((path) => !path.endsWith('.lock') && isFree(`${path}.lock`));
   const blobs = await new Blobs(root).abandoned(images.flatMap(({ id, manifestDigest }) => [id, manifestDigest ?? id]));
   return [...layers, ...scratch, ...blobs];
-}
-
-/** Names that only the farm of shared files still has. */
-export function unsharedFiles(root: string): string[] {
-  return list(sharedFiles(root)).filter((path) => lstatSync(path, { throwIfNoEntry: false })?.nlink === 1);
-}
-
-/** Where files that several layers share have one more name. */
-export function sharedFiles(root: string): string {
-  return join(root, 'shared');
 }
 
 function list(directory: string): string[] {

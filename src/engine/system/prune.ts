@@ -15,9 +15,7 @@ import {
   isUsed,
   leftovers,
   partialDownloads,
-  sharedFiles,
   takeInventory,
-  unsharedFiles,
   volumesOf,
 } from './inventory.ts';
 import type { PruneFilters, PruneOptions, Pruned } from './types.ts';
@@ -31,9 +29,7 @@ export async function prune(engine: Engine, options: PruneOptions): Promise<Prun
   const volumes = kinds.includes('volumes') ? await prunableVolumes(engine, staying, options) : [];
   const waste = kinds.includes('cache') ? [...partialDownloads(engine.root), ...(await leftovers(engine, all))] : [];
   const files = [...doomed(engine, all, { containers, images, volumes }), ...waste];
-  const links = sharedFiles(engine.root);
-  const spare = kinds.includes('cache') ? unsharedFiles(engine.root) : [];
-  const [before] = await measure([[...files, ...spare]], links);
+  const [before] = await measure([files]);
   const pruned: Omit<Pruned, 'reclaimed'> = { containers: [], images: [], volumes: [] };
   for (const row of containers) {
     await unlessNeeded(async () => {
@@ -56,7 +52,7 @@ export async function prune(engine: Engine, options: PruneOptions): Promise<Prun
     new Downloads(engine.root).sweep(0);
     await engine.images.sweep();
   }
-  const [after] = await measure([[...files, ...spare]], links);
+  const [after] = await measure([files]);
   return { ...pruned, reclaimed: Math.max(0, before!.freed - after!.freed) };
 }
 

@@ -16,9 +16,7 @@ import {
   leftovers,
   neededLayers,
   partialDownloads,
-  sharedFiles,
   takeInventory,
-  unsharedFiles,
   volumeDirectory,
   volumesOf,
 } from './inventory.ts';
@@ -35,7 +33,7 @@ export async function diskUsage(engine: Engine): Promise<DiskUsage> {
   const links = new Map(
     volumes.map((name) => [name, containers.filter((row) => volumesOf(row).includes(name)).length]),
   );
-  const waste = [...partialDownloads(root), ...(await leftovers(engine, all)), ...unsharedFiles(root)];
+  const waste = [...partialDownloads(root), ...(await leftovers(engine, all))];
   const sets: string[][] = [
     [...layerFiles(root, neededLayers(images, containers)), ...images.flatMap((row) => documentFiles(root, row))],
     doomed(engine, all, { ...none, images: unusedImages }),
@@ -50,7 +48,7 @@ export async function diskUsage(engine: Engine): Promise<DiskUsage> {
     ...containers.map((row) => [containerDirectory(engine, row)]),
     ...volumes.map((name) => [volumeDirectory(engine, name)]),
   ];
-  const measured = await measure(sets, sharedFiles(root));
+  const measured = await measure(sets);
   const take = (count: number): TreeUsage[] => measured.splice(0, count);
   const [everyImage, freeImages, everyContainer, freeContainers, everyVolume, freeVolumes, cache, freeCache] = take(8);
   const [imageSizes, imageUnique] = [take(images.length), take(images.length)];

@@ -17,6 +17,15 @@ pub fn is_opaque(directory: BorrowedFd<'_>) -> bool {
 
 /// Those that belong to the file and not to overlayfs, sorted.
 pub fn all(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    read(file, |name| !reserved(name))
+}
+
+/// Those, and what overlayfs and we remember by others.
+pub fn every(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    read(file, |_| true)
+}
+
+fn read(file: BorrowedFd<'_>, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     // SAFETY: a null buffer of no length asks for the length.
     let length = unsafe { libc::flistxattr(file.as_raw_fd(), std::ptr::null_mut(), 0) };
     let mut list = vec![
@@ -30,7 +39,7 @@ pub fn all(file: BorrowedFd<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let length = unsafe { libc::flistxattr(file.as_raw_fd(), list.as_mut_ptr().cast(), list.len()) };
     list.truncate(Errno::result(length)?.unsigned_abs());
     let mut found = Vec::new();
-    for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !reserved(name)) {
+    for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty() && wanted(name)) {
         let c_name = CString::new(name).map_err(io::Error::from)?;
         match get(file, &c_name) {
             Ok(value) => found.push((name.to_vec(), value)),

@@ -13,6 +13,9 @@ const ARCH: u32 = 0xc000_00b7;
 /// Every `CLONE_NEW*` flag: no namespace for a thread.
 const NAMESPACES: u32 = 0x7e02_0000;
 
+/// No process either: what outlived this one could still write to the layer when others already share its files.
+const THREAD: u32 = libc::CLONE_THREAD as u32;
+
 const ALLOWED: &[libc::c_long] = &[
     // Files: what `extract` does.
     libc::SYS_read,
@@ -97,10 +100,11 @@ fn program() -> Vec<libc::sock_filter> {
         load(offset_of!(libc::seccomp_data, nr)),
         skip_unless(libc::SYS_clone3 as u32, 1),
         refuse(libc::ENOSYS),
-        skip_unless(libc::SYS_clone as u32, 4),
+        skip_unless(libc::SYS_clone as u32, 5),
         // The lower half of the first argument; both architectures are little-endian.
         load(offset_of!(libc::seccomp_data, args)),
-        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, NAMESPACES, 0, 1),
+        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, NAMESPACES, 1, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, THREAD, 1, 0),
         refuse(libc::EPERM),
         answer(libc::SECCOMP_RET_ALLOW),
     ];
