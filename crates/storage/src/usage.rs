@@ -44,7 +44,7 @@ pub fn measure(sets: &[Vec<PathBuf>]) -> Result<Vec<Usage>> {
 
 fn combined<'a>(trees: impl Iterator<Item = &'a Tree>) -> Usage {
     let mut usage = Usage::default();
-    let mut names: HashMap<(u64, u64), (u64, &Shared)> = HashMap::new();
+    let mut names: HashMap<(u64, u64), (libc::nlink_t, &Shared)> = HashMap::new();
     for tree in trees {
         usage.size += tree.alone;
         usage.freed += tree.alone;
@@ -71,7 +71,7 @@ struct Tree {
 /// A file with several names.
 struct Shared {
     id: (u64, u64),
-    names: u64,
+    names: libc::nlink_t,
     bytes: u64,
 }
 
