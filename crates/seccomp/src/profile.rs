@@ -119,8 +119,8 @@ impl Profile {
     /// Reads a profile.
     pub fn parse(json: &str) -> Result<Self, Error> {
         let invalid = |why: &str| Err(Error::InvalidProfile { why: why.to_owned() });
-        let mut profile: Self =
-            serde_json::from_str(json).map_err(|error| Error::InvalidProfile { why: error.to_string() })?;
+        let mut profile: Self = serde_json::from_slice(json.as_bytes())
+            .map_err(|error| Error::InvalidProfile { why: error.to_string() })?;
         if profile.default_action.is_none() {
             // As in Docker: an empty profile filters nothing, rules without a default are a mistake.
             if !profile.syscalls.is_empty() {

@@ -12,7 +12,7 @@ use super::epoll::Token;
 use super::process::{CONTAINER, Ours, Pipes};
 use super::start::size;
 use super::stdio::{ClientFd, Direction, Sink};
-use super::wire::{Event, Exec, Failure, Reply, Request, Streams, line};
+use super::wire::{Event, Exec, Failure, Reply, Request, Resize, Signal, Stop, Streams, line};
 use crate::error::{Error, Result};
 
 /// A reply that says no.
@@ -23,7 +23,7 @@ pub fn refusal(code: &str, message: &str) -> String {
 impl Monitor {
     /// Carries out one line of a client.
     pub fn on_request(&mut self, id: u32, bytes: &[u8]) {
-        let result = match serde_json::from_slice(bytes) {
+        let result = match Request::read(bytes) {
             Ok(Request::Exec(exec)) => return self.on_exec(id, &exec),
             Ok(Request::Checkpoint(checkpoint)) => match self.checkpoint(id, *checkpoint) {
                 // It is answered when it is made.
@@ -57,7 +57,7 @@ impl Monitor {
                 Ok(())
             }
             Request::Exec(_) | Request::Checkpoint(_) => Ok(()),
-            Request::Resize { columns, rows } => match self.processes.get(&target) {
+            Request::Resize(Resize { columns, rows }) => match self.processes.get(&target) {
                 Some(process) => {
                     process.resize(columns, rows).map_err(|error| Error::io("cannot resize", &error))
                 }
@@ -68,8 +68,8 @@ impl Monitor {
                 }
                 None => Err(not_running()),
             },
-            Request::Signal { signal } => self.signal(target, signal),
-            Request::Stop { signal, timeout } => {
+            Request::Signal(Signal { signal }) => self.signal(target, signal),
+            Request::Stop(Stop { signal, timeout }) => {
                 let timeout = timeout.unwrap_or_else(|| f64::from(self.settings.stop_timeout));
                 self.signal(target, signal.unwrap_or(self.settings.stop_signal))?;
                 self.thaw();
@@ -92,7 +92,7 @@ impl Monitor {
                 self.paused = false;
                 Ok(())
             }
-            Request::Update { resources } => Ok(self.running_cgroup()?.apply(&resources)?),
+            Request::Update(update) => Ok(self.running_cgroup()?.apply(&update.resources)?),
         }
     }
 

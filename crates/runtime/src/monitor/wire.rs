@@ -4,49 +4,102 @@
 use kapsel_cgroups::LinuxResources;
 use kapsel_sandbox::spec;
 use serde::{Deserialize, Serialize};
+use serde_json::from_slice;
 
 use crate::clock::Timestamp;
 use crate::criu::Terms;
 use crate::error::Error;
 
 /// What a client asks for.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "request", rename_all = "camelCase")]
+#[derive(Debug)]
 pub enum Request {
     /// To be given the streams, whose descriptors came along.
     Attach(Streams),
     /// A further process.
     Exec(Box<Exec>),
     /// Another size of the terminal.
-    Resize {
-        /// Width in characters.
-        columns: u16,
-        /// Height in characters.
-        rows: u16,
-    },
+    Resize(Resize),
     /// A signal to the process.
-    Signal {
-        /// Its number.
-        signal: i32,
-    },
+    Signal(Signal),
     /// A signal, and SIGKILL when that has not helped.
-    Stop {
-        /// Its number; absent: the container's stop signal.
-        signal: Option<i32>,
-        /// Seconds; absent: the container's stop time-out.
-        timeout: Option<f64>,
-    },
+    Stop(Stop),
     /// To freeze the container.
     Pause,
     /// To thaw it.
     Resume,
     /// To change its limits; what is absent stays.
-    Update {
-        /// The new ones.
-        resources: Box<LinuxResources>,
-    },
+    Update(Box<Update>),
     /// To be written down, with everything that it has in memory.
     Checkpoint(Box<Checkpoint>),
+}
+
+impl Request {
+    /// Reads one: first what is asked for, then with what, from the same document. An enum that serde tells apart by a
+    /// member would be read through a copy of the document, with a reader of its own for every type in it.
+    pub fn read(json: &[u8]) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Asked {
+            request: Word,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        enum Word {
+            Attach,
+            Exec,
+            Resize,
+            Signal,
+            Stop,
+            Pause,
+            Resume,
+            Update,
+            Checkpoint,
+        }
+        Ok(match from_slice::<Asked>(json)?.request {
+            Word::Attach => Self::Attach(from_slice(json)?),
+            Word::Exec => Self::Exec(Box::new(Exec { streams: from_slice(json)?, ..from_slice(json)? })),
+            Word::Resize => Self::Resize(from_slice(json)?),
+            Word::Signal => Self::Signal(from_slice(json)?),
+            Word::Stop => Self::Stop(from_slice(json)?),
+            Word::Pause => Self::Pause,
+            Word::Resume => Self::Resume,
+            Word::Update => Self::Update(from_slice(json)?),
+            Word::Checkpoint => {
+                Self::Checkpoint(Box::new(Checkpoint { terms: from_slice(json)?, ..from_slice(json)? }))
+            }
+        })
+    }
+}
+
+/// A resize request.
+#[derive(Debug, Deserialize)]
+pub struct Resize {
+    /// Width in characters.
+    pub columns: u16,
+    /// Height in characters.
+    pub rows: u16,
+}
+
+/// A signal request.
+#[derive(Debug, Deserialize)]
+pub struct Signal {
+    /// Its number.
+    pub signal: i32,
+}
+
+/// A stop request.
+#[derive(Debug, Deserialize)]
+pub struct Stop {
+    /// Its number; absent: the container's stop signal.
+    pub signal: Option<i32>,
+    /// Seconds; absent: the container's stop time-out.
+    pub timeout: Option<f64>,
+}
+
+/// An update request.
+#[derive(Debug, Deserialize)]
+pub struct Update {
+    /// The new limits.
+    pub resources: LinuxResources,
 }
 
 /// Which descriptors came with a request, in this order.
@@ -73,8 +126,8 @@ pub struct Exec {
     /// Supplementary groups, names or numbers.
     #[serde(default)]
     pub group_add: Vec<String>,
-    /// The client's streams.
-    #[serde(flatten)]
+    /// The client's streams, which are members of the request too.
+    #[serde(skip)]
     pub streams: Streams,
     /// Whether it runs without any.
     #[serde(default)]
@@ -87,8 +140,8 @@ pub struct Exec {
 pub struct Checkpoint {
     /// The document that the container was made by.
     pub config: spec::Config,
-    /// Where to, and what of it.
-    #[serde(flatten)]
+    /// Where to, and what of it: members of the request too.
+    #[serde(skip)]
     pub terms: Terms,
     /// Whether the container goes on afterwards.
     #[serde(default)]
@@ -179,20 +232,23 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_the_contract_writes_them() {
-        let read = |json: &str| serde_json::from_str::<Request>(json);
+        let read = |json: &str| Request::read(json.as_bytes());
         assert!(matches!(
             read(r#"{"request":"attach","stdin":true,"stdout":true,"stderr":false}"#),
             Ok(Request::Attach(Streams { stdin: true, stdout: true, stderr: false }))
         ));
         assert!(matches!(
             read(r#"{"request":"resize","columns":80,"rows":24}"#),
-            Ok(Request::Resize { columns: 80, rows: 24 })
+            Ok(Request::Resize(Resize { columns: 80, rows: 24 }))
         ));
-        assert!(matches!(read(r#"{"request":"stop"}"#), Ok(Request::Stop { signal: None, timeout: None })));
+        assert!(matches!(
+            read(r#"{"request":"stop"}"#),
+            Ok(Request::Stop(Stop { signal: None, timeout: None }))
+        ));
         assert!(matches!(read(r#"{"request":"pause"}"#), Ok(Request::Pause)));
         assert!(matches!(
             read(r#"{"request":"update","resources":{"pids":{"limit":5}}}"#),
-            Ok(Request::Update { .. })
+            Ok(Request::Update(_))
         ));
         let exec = r#"{"request":"exec","process":{"args":["sh"],"cwd":"/"},"user":"","groupAdd":["video"],"stdout":true,"detach":false}"#;
         assert!(

@@ -114,17 +114,10 @@ pub struct Rlimit {
 
 /// "Unlimited" is 2⁶⁴ − 1 in the specification, which JavaScript cannot write: it says 18446744073709552000, or −1.
 fn limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Number {
-        Whole(u64),
-        Negative(i64),
-        Large(f64),
-    }
-    match Number::deserialize(deserializer)? {
-        Number::Whole(number) => Ok(number),
-        Number::Negative(-1) => Ok(u64::MAX),
-        Number::Large(number) if number >= u64::MAX as f64 => Ok(u64::MAX),
+    let number = serde_json::Number::deserialize(deserializer)?;
+    match (number.as_u64(), number.as_f64()) {
+        (Some(whole), _) => Ok(whole),
+        (None, Some(large)) if large == -1.0 || large >= u64::MAX as f64 => Ok(u64::MAX),
         _ => Err(serde::de::Error::custom("a resource limit must be a whole number")),
     }
 }
