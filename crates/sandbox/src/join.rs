@@ -13,6 +13,7 @@ use crate::{
     Error, Join, Launched, Stdio,
     channel::{self, Child},
     error::{At, Stage},
+    limits::Processors,
     namespaces::{CLONE_NEWTIME, become_root, hide, in_first_user_namespace, with_children_in},
     notify,
     process::{NoReturn, Prepared, die_with_parent, fail},
@@ -73,8 +74,18 @@ pub fn join(join: &Join) -> Result<Launched, Error> {
 
 /// The child is in the container's PID namespace from its first instruction, with the caller's descriptors and root: an
 /// enemy in there must not be able to look into it for one moment. So the caller hides before and the child inherits it
-/// (CVE-2016-9962); and because a hidden process cannot set its OOM score, it inherits that too.
+/// (CVE-2016-9962); and because a hidden process cannot set its OOM score, it inherits that too, as well as the processors
+/// it is to enter the cgroup from, in which it may begin.
 fn spawn(join: &Join, program: &Prepared, need_hop: bool) -> Result<Cloned, Error> {
+    let own_processors = program.lend_processors()?;
+    let cloned = spawn_hidden(join, program, need_hop);
+    if !matches!(cloned, Ok(Cloned::Child)) {
+        own_processors.as_ref().map_or(Ok(()), Processors::confine)?;
+    }
+    cloned
+}
+
+fn spawn_hidden(join: &Join, program: &Prepared, need_hop: bool) -> Result<Cloned, Error> {
     let was_dumpable = prctl(libc::PR_GET_DUMPABLE, 0, 0).at(Stage::Privilege, || "cannot hide")? == 1;
     let own_score = program.lend_oom_score()?;
     hide()?;
@@ -116,10 +127,10 @@ fn enter(
 ) -> Result<(Root, Option<OwnedFd>), Error> {
     trace.mark("sandbox: child runs");
     die_with_parent(channel)?;
-    program.confine_entry()?;
     if let Some(entry) = join.cgroup {
         entry.join().at(Stage::Cgroup, || "cannot enter the cgroup")?;
     }
+    program.confine()?;
     let what = || "cannot join the container's namespaces";
     match setns(join.target, NAMESPACES | CLONE_NEWTIME) {
         // A kernel without time namespaces; or ours is the container's too, and belongs to a user namespace around ours.

@@ -18,7 +18,7 @@ use crate::{
     hooks,
     identity::Identity,
     labels,
-    limits::Limits,
+    limits::{Limits, Processors},
     namespaces::hide,
     notify,
     proc::Proc,
@@ -86,9 +86,14 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// The processors on which the way into the container itself runs.
-    pub(crate) fn confine_entry(&self) -> Result<(), Error> {
-        self.limits.confine_entry()
+    /// Takes on the processors of the way into a container, for a child to inherit; gives the caller's own.
+    pub(crate) fn lend_processors(&self) -> Result<Option<Processors>, Error> {
+        self.limits.lend_processors()
+    }
+
+    /// Takes on the program's processors, in its cgroup.
+    pub(crate) fn confine(&self) -> Result<(), Error> {
+        self.limits.confine()
     }
 
     /// Sets how willingly the process is killed for its memory. Early: this file has no owner once the process hides.

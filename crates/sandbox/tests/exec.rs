@@ -93,6 +93,41 @@ fn it_joins_the_cgroup_and_the_oom_score() {
     assert!(out.ends_with("77"), "{out}");
 }
 
+/// The processors of the machine of which one can be left out.
+fn processors() -> Option<String> {
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    Some(field(&own, "Cpus_allowed_list").to_owned()).filter(|list| list.starts_with("0-"))
+}
+
+#[test]
+fn its_processors_are_those_asked_for_and_the_first_program_keeps_the_callers() {
+    let Some(all) = processors() else { return };
+    let script = "grep Cpus_allowed_list /proc/self/status; grep Cpus_allowed_list /proc/1/status";
+    for (asked, program) in [
+        (json!({"initial": "0", "final": "1"}), "1"),
+        (json!({"initial": "1"}), &all),
+        (json!({"final": "0"}), "0"),
+    ] {
+        let mut process = process(script);
+        process["execCPUAffinity"] = asked.clone();
+        let sandbox = exec(process).config(|config| {
+            config["process"]["execCPUAffinity"] = json!({"final": "1"});
+        });
+        let lists = [program, &all].map(|list| format!("Cpus_allowed_list:\t{list}"));
+        assert_eq!(sandbox.output(), lists.join("\n"), "{asked}");
+    }
+}
+
+#[test]
+fn a_processor_that_is_not_there_is_an_error() {
+    for asked in [json!({"initial": "1000"}), json!({"final": "1000"})] {
+        let mut process = process("");
+        process["execCPUAffinity"] = asked;
+        let outcome = exec(process).run();
+        assert!(outcome.err.contains("processors 1000"), "{outcome:?}");
+    }
+}
+
 #[test]
 fn it_enters_a_user_namespace_too() {
     let sandbox =

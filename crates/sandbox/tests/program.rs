@@ -191,7 +191,6 @@ fn small_settings_arrive() {
             process["noNewPrivileges"] = json!(true);
             process["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
             process["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 3});
-            process["execCPUAffinity"] = json!({"final": "0"});
             config["linux"]["personality"] = json!({"domain": "LINUX32"});
         })
         .output();

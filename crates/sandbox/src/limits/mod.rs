@@ -15,17 +15,16 @@ use crate::{
 };
 use memory::Policy;
 use resource::Limit;
-use scheduling::{Processors, Schedule};
+pub(crate) use scheduling::Processors;
+use scheduling::Schedule;
 
 /// All of it.
 pub(crate) struct Limits {
     resources: Vec<Limit>,
     schedule: Option<Schedule>,
     io_priority: Option<i32>,
-    /// Where the way into a container runs.
-    entry: Option<Processors>,
-    /// Where the program runs.
-    processors: Option<Processors>,
+    /// Where the way into a container runs, and where the program does.
+    processors: Option<(Option<Processors>, Processors)>,
     personality: Option<libc::c_ulong>,
     memory: Option<Policy>,
 }
@@ -36,26 +35,29 @@ impl Limits {
         if let Some(score) = process.oom_score_adj.filter(|score| !(-1000..=1000).contains(score)) {
             return Err(Error::config(format!("process.oomScoreAdj {score} is not between -1000 and 1000")));
         }
-        let affinity = process.exec_cpu_affinity.as_ref();
-        let processors = |list: Option<&String>| {
-            list.filter(|list| !list.is_empty()).map(|list| Processors::read(list)).transpose()
-        };
         let personality = linux.and_then(|linux| linux.personality.as_ref());
         let memory = linux.and_then(|linux| linux.memory_policy.as_ref());
         Ok(Self {
             resources: resource::read(&process.rlimits)?,
             schedule: process.scheduler.as_ref().map(Schedule::read).transpose()?,
             io_priority: process.io_priority.as_ref().map(scheduling::io_priority).transpose()?,
-            entry: processors(affinity.map(|affinity| &affinity.initial))?,
-            processors: processors(affinity.map(|affinity| &affinity.last))?,
+            processors: process.exec_cpu_affinity.as_ref().map(scheduling::affinity).transpose()?,
             personality: personality.map(domain).transpose()?,
             memory: memory.map(Policy::read).transpose()?,
         })
     }
 
-    /// The processors on which the way into the container itself runs: before its cgroup is entered.
-    pub(crate) fn confine_entry(&self) -> Result<(), Error> {
-        self.entry.as_ref().map_or(Ok(()), Processors::confine)
+    /// Takes on the processors of the way into a container, for a child to inherit; gives the caller's own.
+    pub(crate) fn lend_processors(&self) -> Result<Option<Processors>, Error> {
+        let Some((Some(entry), _)) = &self.processors else { return Ok(None) };
+        let own = Processors::own()?;
+        entry.confine()?;
+        Ok(Some(own))
+    }
+
+    /// Takes on the program's processors, in its cgroup.
+    pub(crate) fn confine(&self) -> Result<(), Error> {
+        self.processors.as_ref().map_or(Ok(()), |(_, program)| program.confine())
     }
 
     /// Applies all else. While the process is still privileged: a limit may be raised.
@@ -63,7 +65,6 @@ impl Limits {
         self.resources.iter().try_for_each(Limit::apply)?;
         self.schedule.as_ref().map_or(Ok(()), Schedule::apply)?;
         self.io_priority.map_or(Ok(()), scheduling::prioritise)?;
-        self.processors.as_ref().map_or(Ok(()), Processors::confine)?;
         self.memory.as_ref().map_or(Ok(()), Policy::apply)?;
         let Some(domain) = self.personality else { return Ok(()) };
         // SAFETY: integers only.

@@ -6,7 +6,7 @@ use super::{list, number};
 use crate::{
     Error,
     error::{At, Stage},
-    spec::{IoPriority, Scheduler},
+    spec::{CpuAffinity, IoPriority, Scheduler},
     sys::process::{set_io_priority, set_scheduler},
 };
 
@@ -88,27 +88,50 @@ pub(super) fn prioritise(value: i32) -> Result<(), Error> {
 }
 
 /// sched_setaffinity(2).
-pub(super) struct Processors {
+pub(crate) struct Processors {
     list: String,
     set: libc::cpu_set_t,
 }
 
+/// Where the way into a container runs, if not where its caller does, and where the program does: if nothing is said, on
+/// every processor of its cgroup.
+pub(super) fn affinity(asked: &CpuAffinity) -> Result<(Option<Processors>, Processors), Error> {
+    const MOST: usize = 8 * size_of::<libc::cpu_set_t>();
+    let read = |text: &str| match text {
+        "" => Ok(None),
+        text => list("execCPUAffinity", text, MOST).map(|cpus| Some(Processors::new(text, cpus))),
+    };
+    let (entry, program) = (read(&asked.initial)?, read(&asked.last)?);
+    Ok((entry, program.unwrap_or_else(|| Processors::new("of the cgroup", (0..MOST).collect()))))
+}
+
 impl Processors {
-    pub(super) fn read(text: &str) -> Result<Self, Error> {
+    fn new(list: &str, cpus: Vec<usize>) -> Self {
         // SAFETY: all-zero is the empty set.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        for cpu in list("execCPUAffinity", text, 8 * size_of::<libc::cpu_set_t>())? {
+        for cpu in cpus {
             // SAFETY: `cpu` is below the number of bits of the set.
             unsafe { libc::CPU_SET(cpu, &mut set) };
         }
-        Ok(Self { list: text.to_owned(), set })
+        Self { list: list.to_owned(), set }
     }
 
-    pub(super) fn confine(&self) -> Result<(), Error> {
-        let size = size_of::<libc::cpu_set_t>();
+    /// Those of the calling process.
+    pub(super) fn own() -> Result<Self, Error> {
+        // SAFETY: all-zero is the empty set.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
         // SAFETY: `set` is a cpu_set_t of the size that is passed.
-        Errno::result(unsafe { libc::sched_setaffinity(0, size, &raw const self.set) })
-            .at(Stage::Limit, || format!("cannot run on the processors {}", self.list))?;
+        Errno::result(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) })
+            .at(Stage::Limit, || "cannot read on which processors this process runs")?;
+        Ok(Self { list: "of before".to_owned(), set })
+    }
+
+    pub(crate) fn confine(&self) -> Result<(), Error> {
+        // SAFETY: `set` is a cpu_set_t of the size that is passed.
+        Errno::result(unsafe {
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const self.set)
+        })
+        .at(Stage::Limit, || format!("cannot run on the processors {}", self.list))?;
         Ok(())
     }
 }
