@@ -96,10 +96,12 @@ enum Effect {
     Unset(u64),
     /// One of the access time modes, which exclude one another.
     Time(u64),
+    /// Anything but this access time mode.
+    NotTime(u64),
 }
 
 fn effect(word: &str) -> Option<Effect> {
-    use Effect::{Set, Time, Unset};
+    use Effect::{NotTime, Set, Time, Unset};
     Some(match word {
         "ro" => Set(MOUNT_ATTR_RDONLY),
         "rw" => Unset(MOUNT_ATTR_RDONLY),
@@ -114,8 +116,11 @@ fn effect(word: &str) -> Option<Effect> {
         "nosymfollow" => Set(MOUNT_ATTR_NOSYMFOLLOW),
         "symfollow" => Unset(MOUNT_ATTR_NOSYMFOLLOW),
         "noatime" => Time(MOUNT_ATTR_NOATIME),
-        "atime" | "relatime" | "norelatime" | "nostrictatime" => Time(MOUNT_ATTR_RELATIME),
+        "relatime" => Time(MOUNT_ATTR_RELATIME),
         "strictatime" => Time(MOUNT_ATTR_STRICTATIME),
+        "atime" => NotTime(MOUNT_ATTR_NOATIME),
+        "norelatime" => NotTime(MOUNT_ATTR_RELATIME),
+        "nostrictatime" => NotTime(MOUNT_ATTR_STRICTATIME),
         _ => return None,
     })
 }
@@ -200,6 +205,17 @@ fn apply(attributes: &mut Attributes, effect: Effect, clear: bool) {
             // The kernel wants the whole field cleared when one mode is set.
             attributes.clear |= MOUNT_ATTR__ATIME;
         }
+        Effect::NotTime(mode) => {
+            let is_said = attributes.clear & MOUNT_ATTR__ATIME != 0;
+            if is_said && attributes.set & MOUNT_ATTR__ATIME == mode {
+                attributes.set &= !MOUNT_ATTR__ATIME;
+                attributes.clear &= !MOUNT_ATTR__ATIME;
+            }
+            // The kernel's default, which is what a mount without this mode has.
+            if clear && mode != MOUNT_ATTR_RELATIME && attributes.clear & MOUNT_ATTR__ATIME == 0 {
+                apply(attributes, Effect::Time(MOUNT_ATTR_RELATIME), clear);
+            }
+        }
     }
 }
 
@@ -281,6 +297,27 @@ mod tests {
         let options = Options::parse(["noatime", "strictatime"]);
         assert_eq!(options.own.set, MOUNT_ATTR_STRICTATIME);
         assert_eq!(options.own.clear, MOUNT_ATTR__ATIME);
+    }
+
+    #[test]
+    fn what_a_time_mode_is_not_to_be_takes_back_that_mode_only() {
+        let own = |words: [&str; 2]| {
+            let own = Options::parse(words).own;
+            (own.set & MOUNT_ATTR__ATIME, own.clear & MOUNT_ATTR__ATIME != 0)
+        };
+        assert_eq!(own(["strictatime", "norelatime"]), (MOUNT_ATTR_STRICTATIME, true));
+        assert_eq!(own(["noatime", "nostrictatime"]), (MOUNT_ATTR_NOATIME, true));
+        assert_eq!(own(["strictatime", "atime"]), (MOUNT_ATTR_STRICTATIME, true));
+        for words in [["noatime", "atime"], ["relatime", "norelatime"], ["strictatime", "nostrictatime"]] {
+            assert_eq!(own(words), (0, false), "{words:?}: as the kernel has it");
+        }
+        let below = |words: [&str; 2]| Options::parse(words).below.set & MOUNT_ATTR__ATIME;
+        assert_eq!(below(["rstrictatime", "ratime"]), MOUNT_ATTR_STRICTATIME);
+        let changed = Attributes { clear: MOUNT_ATTR__ATIME, ..Attributes::default() };
+        for word in ["ratime", "rnostrictatime"] {
+            assert_eq!(Options::parse([word]).below, changed, "{word}: relatime, whatever was");
+        }
+        assert!(Options::parse(["rnorelatime"]).below.is_empty());
     }
 
     #[test]
