@@ -35,7 +35,8 @@ function relocatesItself(): boolean {
 
 async function executable(): Promise<void> {
   // crt-static: the monitor starts without a dynamic loader and runs where there is no libc.
-  const flags = ['-C target-feature=+crt-static'];
+  // muldefs: what crates/runtime/src/c_library.rs defines in the C library's place it may define too.
+  const flags = ['-C target-feature=+crt-static', '-C link-arg=-Wl,-z,muldefs'];
   // Rust's own linker, which it uses on x86-64 only, can leave sections out that the C library's start files name.
   if (process.arch === 'x64') {
     const script = '-C link-arg=-Wl,-T,crates/runtime/no-unwind-tables.ld';

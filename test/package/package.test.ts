@@ -1,6 +1,6 @@
 // The packages as npm would publish them: packed, installed into an empty folder without a network, and used from there.
 
-import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -46,6 +46,15 @@ t('hold what runs and nothing else', () => {
 t('keep the mode of the executable', () => {
   const { mode } = statSync(join(folder, 'node_modules', `kapsel-${native}`, 'kapsel-runtime'));
   assert.is(mode & 0o777, 0o755);
+});
+
+t('hold an executable that needs no library and is small', () => {
+  const elf = readFileSync(join(folder, 'node_modules', `kapsel-${native}`, 'kapsel-runtime'));
+  const [first, size, count] = [Number(elf.readBigUInt64LE(32)), elf.readUInt16LE(54), elf.readUInt16LE(56)];
+  const headers = Array.from({ length: count }, (_, i) => elf.readUInt32LE(first + i * size));
+  const loader = 3; // PT_INTERP
+  assert.not.ok(headers.includes(loader), 'it is static');
+  assert.ok(elf.length < 3_000_000, `it has ${elf.length} bytes`);
 });
 
 t('give the command', async () => {

@@ -1,6 +1,9 @@
 //! `linux.resources` in the files of cgroup v2, controller by controller. Pure: nothing is written here.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    f64::consts::{LN_2, LN_10},
+};
 
 use crate::{
     Error, LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxNetwork, LinuxThrottleDevice,
@@ -101,17 +104,44 @@ pub(crate) fn weight_of_shares(shares: u64) -> u64 {
         262_144.. => 10_000,
         _ => {
             #[expect(clippy::cast_precision_loss, reason = "below 2^18")]
-            let l = (shares as f64).log2();
+            let l = logarithm(shares as f64) / LN_2;
             let exponent = (l * l + 125.0 * l) / 612.0 - 7.0 / 34.0;
+            // What is a hair above a whole number is that number, by the series' error.
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "between 1 and 10000"
             )]
-            let weight = 10f64.powf(exponent).ceil() as u64;
+            let weight = (exponential(exponent * LN_10) - 1e-9).ceil() as u64;
             weight
         }
     }
+}
+
+/// ln x for 1 ≤ x. By its series: the C library's tables for it and for powers are 16 KB of the static executable.
+fn logarithm(mut x: f64) -> f64 {
+    let mut powers = 0.0;
+    while x >= 2.0 {
+        x /= 2.0;
+        powers += LN_2;
+    }
+    let t = (x - 1.0) / (x + 1.0);
+    let (mut power, mut sum) = (t, 0.0);
+    for n in (1..40).step_by(2) {
+        sum += power / f64::from(n);
+        power *= t * t;
+    }
+    powers + 2.0 * sum
+}
+
+/// e to the power of x, for 0 ≤ x < 10.
+fn exponential(x: f64) -> f64 {
+    let (mut term, mut sum) = (1.0, 1.0);
+    for n in 1..60 {
+        term *= x / f64::from(n);
+        sum += term;
+    }
+    sum
 }
 
 /// BFQ takes v1's scale, 10 to 1000; everyone else's io.weight has 1 to 10000 for it.
@@ -202,6 +232,11 @@ mod tests {
             [1, 2, 3, 512, 1024, 2048, 262_143, 262_144, 1 << 40].map(weight_of_shares).to_vec();
         assert_eq!(seen, [1, 1, 2, 59, 100, 174, 10_000, 10_000, 10_000]);
         assert!((2..262_144).all(|shares| weight_of_shares(shares) <= weight_of_shares(shares + 1)));
+        for shares in 3..262_144_u32 {
+            let l = f64::from(shares).log2();
+            let exact = 10f64.powf((l * l + 125.0 * l) / 612.0 - 7.0 / 34.0).ceil();
+            assert_eq!(weight_of_shares(u64::from(shares)) as f64, exact, "{shares}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod doctor;
 pub mod egress;
 pub mod error;
 mod keyed;
-mod link;
+pub mod link;
 pub mod names;
 pub mod namespace;
 pub mod netlink;

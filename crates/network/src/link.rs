@@ -181,7 +181,7 @@ pub(crate) fn look(socket: &mut Socket, name: &str) -> Result<Option<Found>> {
 }
 
 /// The index of a link that must be there.
-pub(crate) fn index_of(socket: &mut Socket, name: &str) -> Result<u32> {
+pub fn index_of(socket: &mut Socket, name: &str) -> Result<u32> {
     let found = look(socket, name)?.map(|found| found.index);
     found.ok_or_else(|| Error::new("INTERFACE_NOT_FOUND", format!("there is no network interface {name}")))
 }

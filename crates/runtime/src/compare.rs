@@ -5,13 +5,12 @@ use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_storage::compare::compare;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::{document, rootless};
+use crate::{ExitCode, document, rootless};
 
 /// fd 3: directories, topmost first.
 #[derive(Deserialize)]

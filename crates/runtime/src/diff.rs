@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_storage::changes;
 use serde::Serialize;
 
+use crate::ExitCode;
 use crate::error::{Error, Result};
 use crate::rootless;
 

@@ -2,10 +2,10 @@
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
-use std::process::ExitCode;
 
 use kapsel_storage::host::{resolve, write_tar};
 
+use crate::ExitCode;
 use crate::error::{Error, Result};
 use crate::output;
 

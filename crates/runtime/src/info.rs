@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::process::ExitCode;
 
 use kapsel_cgroups::{Layout, mounts};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::{output, rootless};
+use crate::{ExitCode, output, rootless};
 
 /// The answer.
 #[derive(Serialize)]

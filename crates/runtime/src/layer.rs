@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_storage::Digest;
 use kapsel_storage::confine::confine;
 use kapsel_storage::layer::write;
 
+use crate::ExitCode;
 use crate::error::{Error, Result};
 use crate::rootless;
 

@@ -1,11 +1,14 @@
 //! `kapsel-runtime`: the static executable behind every container. This file is the table of its verbs.
 
-use std::ffi::OsString;
+#![cfg_attr(not(test), no_main)]
+
+use std::ffi::{OsString, c_char, c_int};
 use std::io::Write;
-use std::process::ExitCode;
 
 use serde::Serialize;
 
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+mod c_library;
 mod clock;
 mod compare;
 mod criu;
@@ -23,6 +26,7 @@ mod pack;
 mod reap;
 mod rootless;
 mod share;
+mod start;
 mod unpack;
 mod usage;
 
@@ -48,13 +52,39 @@ const VERBS: [(&str, Verb); 13] = [
     ("network", network::run),
 ];
 
-fn main() -> ExitCode {
+/// The exit status of a verb. The standard library's own cannot be read, and [`main`] must give it to the C library.
+#[derive(Clone, Copy)]
+struct ExitCode(u8);
+
+impl ExitCode {
+    const SUCCESS: Self = Self(0);
+    const FAILURE: Self = Self(1);
+}
+
+impl From<u8> for ExitCode {
+    fn from(status: u8) -> Self {
+        Self(status)
+    }
+}
+
+/// What the C library calls. Not by way of the standard library, which would first find out where the stack ends and
+/// prepare to say that it has overflowed: half of the system calls before this line.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+extern "C" fn main(_count: c_int, _words: *const *const c_char) -> c_int {
+    start::prepare();
     // A container with an init of its own executes us again as its PID 1.
     kapsel_sandbox::init::run_if_asked();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let ExitCode(status) = run(&arguments);
+    // Nobody may be listening.
+    let _ = std::io::stdout().flush();
+    status.into()
+}
+
+fn run(arguments: &[OsString]) -> ExitCode {
     let verb = arguments.first().and_then(|verb| VERBS.iter().find(|(name, _)| verb == name));
     // Everything else is the command line of an OCI runtime.
-    let Some((_, run)) = verb else { return oci::main(&arguments) };
+    let Some((_, run)) = verb else { return oci::main(arguments) };
     run(&arguments[1..]).unwrap_or_else(|error| {
         let line = serde_json::to_string(&error).unwrap_or_default() + "\n";
         // Nobody may be listening.

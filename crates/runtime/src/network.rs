@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_network::connect::{Connected, connect, disconnect, published, remove_bridge};
 use kapsel_network::description::Bridge;
@@ -15,7 +14,7 @@ use kapsel_network::statistics::statistics;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::{document, output, print, rootless};
+use crate::{ExitCode, document, output, print, rootless};
 
 /// fd 3: what is to be done, and beside it in the same document with what.
 #[derive(Deserialize)]

@@ -6,13 +6,13 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use kapsel_storage::changes;
 use kapsel_storage::tar::writer::Writer;
 use kapsel_storage::tar::{Entry, Kind};
 use serde::Deserialize;
 
+use crate::ExitCode;
 use crate::document;
 use crate::error::{Error, Result};
 

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_cgroups::Cgroup;
 use kapsel_network::nftables::filter::Filter;
@@ -11,7 +10,7 @@ use kapsel_storage::remove::remove_tree;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::{document, rootless};
+use crate::{ExitCode, document, rootless};
 
 /// fd 3.
 #[derive(Deserialize)]

@@ -3,10 +3,10 @@
 
 use std::ffi::OsString;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::process::ExitCode;
 
 use kapsel_storage::share::{Newcomer, Saved, share};
 
+use crate::ExitCode;
 use crate::error::{Error, Result};
 use crate::{document, output, rootless};
 

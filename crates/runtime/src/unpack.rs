@@ -4,14 +4,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::FromRawFd;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_storage::Digest;
 use kapsel_storage::confine::confine;
 use kapsel_storage::unpack::{Limits, Mode, Options, unpack};
 
 use crate::error::{Error, Result};
-use crate::{output, rootless};
+use crate::{ExitCode, output, rootless};
 
 const USAGE: &str = "usage: kapsel-runtime unpack --into DIR [--digest sha256:HEX] [--diff-id sha256:HEX] [--mode layer|archive] [--recipe]";
 

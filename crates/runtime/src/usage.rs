@@ -4,13 +4,12 @@
 use std::ffi::OsString;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_storage::usage::measure;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::{document, output, rootless};
+use crate::{ExitCode, document, output, rootless};
 
 /// fd 3.
 #[derive(Deserialize)]

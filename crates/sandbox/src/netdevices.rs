@@ -6,13 +6,9 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::CString,
     fs::File,
     os::fd::{AsRawFd, OwnedFd},
 };
-
-use kapsel_network::netlink::{Attributes, Batch, Family, Message, Socket, attributes, read_u32};
-use nix::errno::Errno;
 
 use crate::{
     Error,
@@ -21,6 +17,7 @@ use crate::{
     spec::Linux,
     sys::process::setns,
 };
+use kapsel_network::netlink::{Attributes, Batch, Family, Message, Socket, attributes, read_u32};
 
 // linux/if_link.h, linux/if_addr.h
 const IFLA_IFNAME: u16 = 3;
@@ -79,8 +76,10 @@ impl NetDevices {
             if template.is_none() && !names.insert(wanted.clone()) {
                 return Err(taken(name, wanted));
             }
-            let index =
-                index_of(name).at(Stage::Kernel, || format!("linux.netDevices: cannot find {name}"))?;
+            let index = index_of(name).map_err(|error| {
+                let message = format!("linux.netDevices: cannot find {name}: {}", error.message);
+                Error { message, ..error }
+            })?;
             let template = template.map(|_| wanted.clone());
             // With a template, nobody else's name until it is there.
             let arrives = template
@@ -147,7 +146,7 @@ impl NetDevices {
 impl Device {
     fn bring_up(&self, socket: &mut Socket) -> Result<(), Error> {
         let what = || format!("cannot bring the network device {} up in the container", self.name);
-        let index = index_of(&self.arrives).at(Stage::Kernel, what)?;
+        let index = kapsel_network::link::index_of(socket, &self.arrives)?;
         let mut batch = Batch::new();
         if let Some(template) = &self.template {
             batch.push(what(), link(index, 0, &Attributes::new().string(IFLA_IFNAME, template)));
@@ -199,13 +198,8 @@ fn address(index: u32, entry: &[u8]) -> Option<Address> {
     Some(Address { header, attributes })
 }
 
-fn index_of(name: &str) -> nix::Result<u32> {
-    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: a C string that outlives the call.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(Errno::last()),
-        index => Ok(index),
-    }
+fn index_of(name: &str) -> Result<u32, Error> {
+    Ok(kapsel_network::link::index_of(&mut Socket::open(Family::Route)?, name)?)
 }
 
 /// What the kernel takes for a name; a `%` would be a template.

@@ -30,7 +30,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
@@ -54,7 +53,7 @@ use self::wire::{Event, Exit, Failure, line};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
-use crate::{document, rootless};
+use crate::{ExitCode, document, rootless};
 
 /// How long after the start memory is given back: a container that has ended by then need not wait for it.
 const SETTLING: Duration = Duration::from_millis(100);

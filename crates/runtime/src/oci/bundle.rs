@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use kapsel_sandbox::spec::{Config, Mount, VERSION};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::error::{Error, Result};
 
@@ -24,7 +24,9 @@ const LONGEST: u64 = 16 << 20;
 pub struct Bundle {
     /// Its absolute path.
     pub directory: PathBuf,
-    /// The document.
+    /// The document's text.
+    pub document: Box<RawValue>,
+    /// What it says.
     pub config: Config,
     /// The root file system's absolute path.
     pub root: PathBuf,
@@ -36,18 +38,19 @@ impl Bundle {
         let directory = directory.canonicalize().map_err(|error| {
             Error::io(format_args!("cannot open the bundle {}", directory.display()), &error)
         })?;
-        let mut config: Config = read(&directory.join(CONFIG))?;
+        let path = directory.join(CONFIG);
+        let document: Box<RawValue> = read(&path)?;
+        let config = understand(&document, &directory)?;
         check_version(&config.oci_version)?;
         check_cgroups_path(&config)?;
         if config.annotations.contains_key("") {
             return Err(invalid("annotations: a key is empty"));
         }
-        config.mounts.iter_mut().for_each(|mount| find_source(mount, &directory));
         let root = match &config.root {
             Some(root) if !root.path.as_os_str().is_empty() => directory.join(&root.path),
             _ => return Err(invalid("root.path is missing: a container needs a root file system")),
         };
-        Ok(Self { directory, config, root })
+        Ok(Self { directory, document, config, root })
     }
 }
 
@@ -70,8 +73,21 @@ fn find_source(mount: &mut Mount, bundle: &Path) {
     }
 }
 
-/// Reads a document of the specification from a file: a config.json, or the process that `exec` is given.
+/// Reads a document of the specification from a file: the process that `exec` is given, or the resources of `update`.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    parse(&path.display().to_string(), &load(path)?)
+}
+
+/// What the text of a config.json says. `bundle`: its directory.
+pub fn understand(document: &RawValue, bundle: &Path) -> Result<Config> {
+    let name = bundle.join(CONFIG);
+    let mut config: Config = parse(&name.display().to_string(), document.get().as_bytes())?;
+    config.mounts.iter_mut().for_each(|mount| find_source(mount, bundle));
+    Ok(config)
+}
+
+/// The bytes of a file that is no fifo and not too long.
+fn load(path: &Path) -> Result<Vec<u8>> {
     let failed = |error| Error::io(format_args!("cannot read {}", path.display()), &error);
     // A fifo in the file's place must not keep us waiting.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
@@ -83,7 +99,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     if json.len() as u64 > LONGEST {
         return Err(invalid(format!("{} is longer than {LONGEST} bytes", path.display())));
     }
-    parse(&path.display().to_string(), &json)
+    Ok(json)
 }
 
 /// Reads a document of the specification. `name`: for the error.

@@ -2,13 +2,13 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_sandbox::spec::Status;
 
 use super::arguments::{Arguments, Flag, switch, usage, value};
 use super::container::{Container, word};
 use super::{Context, removal, stdio};
+use crate::ExitCode;
 use crate::criu::{CgroupMode, Dump, Terms};
 use crate::error::{Error, Result};
 

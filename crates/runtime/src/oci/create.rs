@@ -1,10 +1,9 @@
 //! `create`: everything of a container but its program.
 
-use std::process::ExitCode;
-
 use super::Context;
 use super::arguments::{Arguments, Flag};
 use super::make::{self, Mode, make};
+use crate::ExitCode;
 use crate::error::Result;
 
 /// The flags.

@@ -1,12 +1,11 @@
 //! `delete`: a container that has stopped, or any with `--force`.
 
-use std::process::ExitCode;
-
 use kapsel_sandbox::spec::Status;
 
 use super::arguments::{Arguments, Flag, switch};
 use super::container::{self, Container};
 use super::{Context, removal};
+use crate::ExitCode;
 use crate::error::{Error, Result};
 
 /// The flags.

@@ -1,7 +1,6 @@
 //! `events`: what a container uses, once or again and again, and that it ran out of memory.
 
 use std::os::fd::AsFd;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::{Cgroup, Metrics};
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::Context;
 use super::arguments::{Arguments, Flag, switch, usage, value};
 use super::container::Container;
+use crate::ExitCode;
 use crate::error::{Error, Result};
 use crate::output;
 

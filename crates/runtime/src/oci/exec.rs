@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use kapsel_cgroups::Entry;
 use kapsel_sandbox::spec::{Capabilities, Process, Status, User};
@@ -13,6 +12,7 @@ use super::arguments::{Arguments, Flag, switch, usage, value, values};
 use super::container::{Container, not_running};
 use super::foreground::Foreground;
 use super::{Context, bundle, make, seccomp, stdio};
+use crate::ExitCode;
 use crate::error::{Error, Result};
 
 /// The flags.
@@ -117,7 +117,7 @@ fn process(container: &Container, arguments: &Arguments, words: &[OsString]) -> 
     if args.is_empty() {
         return Err(usage("what should be executed? give a program, or --process FILE"));
     }
-    let mut process = container.record.config.process.clone().unwrap_or_default();
+    let mut process = container.record.config.process.clone().unwrap_or_else(make::placeholder);
     process.args = args;
     // The terminal is the first program's business, and so is its size.
     process.terminal = arguments.has("tty");

@@ -1,12 +1,11 @@
 //! `features`: what a config.json may ask of this runtime (features.md, features-linux.md), whatever the kernel has.
 
-use std::process::ExitCode;
-
 use kapsel_sandbox::{capabilities, mount_options, spec};
 use serde_json::json;
 
 use super::Context;
 use super::arguments::Arguments;
+use crate::ExitCode;
 use crate::error::Result;
 use crate::output;
 

@@ -1,13 +1,13 @@
 //! `kill`: a signal for a container's first process, or for all of them.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use kapsel_sandbox::spec::Status;
 
 use super::arguments::{Arguments, Flag, switch, usage};
 use super::container::{Container, not_running};
 use super::{Context, removal};
+use crate::ExitCode;
 use crate::error::Result;
 
 /// The flags.

@@ -1,13 +1,11 @@
 //! `list`: every container of the root.
 
-use std::process::ExitCode;
-
 use super::arguments::{Arguments, Flag, switch, usage, value};
 use super::container::look;
 use super::state::Report;
 use super::{Context, container};
 use crate::error::Result;
-use crate::{output, print};
+use crate::{ExitCode, output, print};
 
 /// The flags.
 pub const FLAGS: &[Flag] = &[value("format").short('f'), switch("quiet").short('q')];

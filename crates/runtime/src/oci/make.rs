@@ -53,7 +53,7 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
     context.trace.mark("oci: sealed");
     let id = arguments.id()?;
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
-    let Bundle { directory, mut config, root } = Bundle::load(directory)?;
+    let Bundle { directory, document, mut config, root } = Bundle::load(directory)?;
     let has_process = config.process.is_some();
     if !has_process && !mode.gate {
         return Err(Error::new("CONFIG_INVALID", "config.json has no process: there is nothing to run"));
@@ -72,6 +72,7 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
         driver: context.driver,
         cgroups_path: Some(cgroup::path(context.driver, &config, id)),
         has_process,
+        document,
         config,
         is_draft: true,
     };
@@ -95,7 +96,7 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
 }
 
 /// The process of a container that has none: such a one can be created, and never started (config.md, "Process").
-fn placeholder() -> Process {
+pub fn placeholder() -> Process {
     Process { args: vec!["/".to_owned()], cwd: PathBuf::from("/"), ..Process::default() }
 }
 

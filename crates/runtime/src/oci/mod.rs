@@ -34,7 +34,6 @@ mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::rc::Rc;
 
 use arguments::{Arguments, Flag, switch, usage, value};
@@ -44,7 +43,7 @@ use log::Log;
 use store::Store;
 
 use crate::error::Result;
-use crate::{print, rootless, version};
+use crate::{ExitCode, print, rootless, version};
 
 /// What every verb is told beside its own arguments.
 pub struct Context {

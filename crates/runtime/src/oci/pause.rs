@@ -1,12 +1,11 @@
 //! `pause` and `resume`: the freezer of the container's cgroup.
 
-use std::process::ExitCode;
-
 use kapsel_sandbox::spec::Status;
 
 use super::Context;
 use super::arguments::Arguments;
 use super::container::{Container, not_running};
+use crate::ExitCode;
 use crate::error::{Error, Result};
 
 /// Returns when every process has stopped.

@@ -1,13 +1,13 @@
 //! `ps`: the processes of a container, by their ids in our own PID namespace.
 
 use std::ffi::OsString;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use super::Context;
 use super::arguments::{Arguments, Flag, usage, value};
 use super::container::Container;
 use crate::error::{Error, Result};
-use crate::{output, print};
+use crate::{ExitCode, output, print};
 
 /// The flags.
 pub const FLAGS: &[Flag] = &[value("format").short('f')];

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
 use kapsel_sandbox::spec::Status;
 use kapsel_sandbox::{Rootfs, hooks, seal};
@@ -15,6 +14,7 @@ use super::foreground::Foreground;
 use super::identity::Identity;
 use super::store::{Entry, Record};
 use super::{Context, cgroup, console, pid_file, removal, stdio};
+use crate::ExitCode;
 use crate::clock::Timestamp;
 use crate::criu::{Event, Restore};
 use crate::error::{Error, Result};
@@ -48,7 +48,7 @@ pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
     let id = arguments.id()?;
     let foreground = (!arguments.has("detach")).then(Foreground::prepare).transpose()?;
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
-    let Bundle { directory, config, root } = Bundle::load(directory)?;
+    let Bundle { directory, document, config, root } = Bundle::load(directory)?;
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
     if terminal && foreground.is_none() && stdio::path(arguments, "console-socket").is_none() {
         return Err(usage("the process has a terminal: --console-socket must say who gets it"));
@@ -63,6 +63,7 @@ pub fn restore(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         streams: stdio::names(&config),
         driver: context.driver,
         cgroups_path: Some(cgroup::path(context.driver, &config, id)),
+        document,
         config,
         has_process: true,
         is_draft: true,

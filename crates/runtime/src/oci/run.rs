@@ -1,11 +1,10 @@
 //! `run`: a container from its making to its end, or to its start with `--detach`.
 
-use std::process::ExitCode;
-
 use super::arguments::{Arguments, Flag, switch, value};
 use super::foreground::Foreground;
 use super::make::{Made, Mode, make};
 use super::{Context, removal};
+use crate::ExitCode;
 use crate::error::Result;
 
 /// The flags.

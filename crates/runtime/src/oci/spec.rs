@@ -3,12 +3,12 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::arguments::{Arguments, Flag, switch, value};
 use super::{Context, stdio};
+use crate::ExitCode;
 use crate::error::{Error, Result};
 
 /// The flags.

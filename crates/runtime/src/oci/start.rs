@@ -1,13 +1,12 @@
 //! `start`: the program of a created container.
 
-use std::process::ExitCode;
-
 use kapsel_sandbox::spec::Status;
 use kapsel_sandbox::{Gate, Stage};
 
 use super::arguments::Arguments;
 use super::container::{self, Container};
 use super::{Context, removal};
+use crate::ExitCode;
 use crate::error::{Error, Result};
 
 /// Returns when the program runs, or with why it does not.

@@ -1,7 +1,6 @@
 //! `state`: where a container is in its life (runtime.md, "Query State").
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use kapsel_sandbox::spec::{State, Status};
 use serde::Serialize;
@@ -10,6 +9,7 @@ use super::Context;
 use super::arguments::Arguments;
 use super::container::{self, look};
 use super::store::Record;
+use crate::ExitCode;
 use crate::error::{Error, Result};
 use crate::print;
 

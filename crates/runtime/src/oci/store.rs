@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use kapsel_cgroups::Driver;
 use kapsel_sandbox::spec::Config;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
+use super::bundle;
 use super::identity::Identity;
 use crate::error::{Error, Result};
 
@@ -42,7 +44,11 @@ pub struct Record {
     /// What its standard streams were when it began, for a checkpoint; empty where they are a terminal.
     #[serde(default)]
     pub streams: Vec<String>,
-    /// The document as it was then: later changes of the bundle are none of the container's.
+    /// The document as it was then: later changes of the bundle are none of the container's. Its text: nothing that it
+    /// says need ever be written by us.
+    pub document: Box<RawValue>,
+    /// What the document says.
+    #[serde(skip)]
     pub config: Config,
     /// Whether this is only what was about to be made: a cgroup of that name may be somebody else's.
     #[serde(skip)]
@@ -203,16 +209,21 @@ fn read(directory: &Path) -> Result<Option<Record>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| Error::io(format_args!("cannot read {}", path.display()), &error))?,
     };
-    serde_json::from_slice(&json).map(Some).map_err(|error| {
+    let damaged = |why: String| {
         let message =
-            format!("{} is damaged ({error}); remove the container with delete --force", path.display());
+            format!("{} is damaged ({why}); remove the container with delete --force", path.display());
         Error::new("RECORD_DAMAGED", message)
-    })
+    };
+    let mut record: Record = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+    record.config =
+        bundle::understand(&record.document, &record.bundle).map_err(|error| damaged(error.message))?;
+    Ok(Some(record))
 }
 
 /// Half a draft is none: nothing was begun before it was whole.
 fn draft(directory: &Path) -> Option<Record> {
-    let record = serde_json::from_slice(&fs::read(directory.join(DRAFT)).ok()?).ok()?;
+    let mut record: Record = serde_json::from_slice(&fs::read(directory.join(DRAFT)).ok()?).ok()?;
+    record.config = bundle::understand(&record.document, &record.bundle).ok()?;
     Some(Record { is_draft: true, ..record })
 }
 

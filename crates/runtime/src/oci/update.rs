@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::process::ExitCode;
 
 use kapsel_cgroups::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 use kapsel_sandbox::spec::Status;
@@ -10,6 +9,7 @@ use kapsel_sandbox::spec::Status;
 use super::arguments::{Arguments, Flag, usage, value};
 use super::container::{Container, not_running};
 use super::{Context, bundle, stdio};
+use crate::ExitCode;
 use crate::error::{Error, Result};
 
 /// The flags.

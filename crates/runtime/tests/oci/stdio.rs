@@ -106,3 +106,32 @@ fn a_joined_program_inherits_what_it_is_to() {
     assert_eq!((said.status, &*said.stdout), (0, "0 1 2 3 4 \ncontent\n"), "{}", said.stderr);
     world.ok(&["delete", "-f", "c"]);
 }
+
+#[test]
+fn streams_that_the_caller_has_closed_lead_nowhere() {
+    let world =
+        World::new("stat -L -c %t:%T /proc/self/fd/0 /proc/self/fd/2 /proc/self/fd/3 3>&1 >/tmp/streams");
+    let mut run = world.command(&["run", "c"]);
+    let close = || {
+        for fd in 0..3 {
+            // SAFETY: integers only.
+            unsafe { libc::close(fd) };
+        }
+        Ok(())
+    };
+    // SAFETY: the calls may be made between fork and exec.
+    unsafe { run.pre_exec(close) };
+    assert!(run.status().unwrap().success());
+    let devices = std::fs::read_to_string(world.inside("tmp/streams")).unwrap();
+    assert_eq!(devices, "1:3\n".repeat(3), "each is /dev/null");
+    world.nothing_remains();
+}
+
+#[test]
+fn an_answer_that_nobody_reads_is_an_error() {
+    let world = World::new("true");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = world.command(&["features"]).stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1), "{status}");
+}
