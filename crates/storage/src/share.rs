@@ -116,7 +116,9 @@ impl Directory<'_> {
             let Some(there) = look(other).filter(|there| alike(stat, there)) else { continue };
             // All its names must be this one, each in another layer.
             let is_it = |at: &&OwnedFd| look(at).is_some_and(|one| one.st_ino == there.st_ino);
-            if there.st_nlink > 1 && self.others.iter().filter(is_it).count() as libc::nlink_t != there.st_nlink {
+            if there.st_nlink > 1
+                && self.others.iter().filter(is_it).count() as libc::nlink_t != there.st_nlink
+            {
                 continue;
             }
             if self.is_same(other, name, &there).unwrap_or(false) && self.link(other, name, &there)? {
