@@ -44,6 +44,17 @@ function podman(directory: string): string[] {
   ];
 }
 
+/** With networks of its own too, in the network namespace of whoever runs it. */
+export function podmanWithNetworks(directory: string): string[] {
+  return [
+    ...podman(directory),
+    '--network-backend',
+    'netavark',
+    '--network-config-dir',
+    `${directory}/podman-networks`,
+  ];
+}
+
 /** Everybody that can be measured here. */
 export function peers(options: {
   directory: string;
@@ -83,10 +94,14 @@ export function peers(options: {
   return found;
 }
 
-/** A dockerd of the benchmark's own: no bridge, no firewall rule, in namespaces of its own; without one for the network it sees ours. */
+/**
+ * A dockerd of the benchmark's own, in namespaces of its own; without one for the network it sees ours. No bridge and no
+ * firewall rule, unless it is to have `networks`.
+ */
 export async function dockerDaemon(
   directory: string,
   namespaces: string[] = ['--net', '--mount'],
+  networks = false,
 ): Promise<{ host: string; stop: () => Promise<void> } | undefined> {
   if (!installed('dockerd')) return undefined;
   const socket = join(directory, 'docker.sock');
@@ -98,7 +113,7 @@ export async function dockerDaemon(
     '--pidfile',
     join(directory, 'docker.pid'),
   ];
-  const bridge = ['--bridge', 'none', '--iptables=false', '--ip-forward=false', '--ip-masq=false'];
+  const bridge = networks ? [] : ['--bridge', 'none', '--iptables=false', '--ip-forward=false', '--ip-masq=false'];
   const command = [
     ...namespaces,
     '--kill-child=TERM',

@@ -4,38 +4,20 @@
 // `npm run bench` does): podman and docker mount things.
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, rmdirSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Engine } from '../src/index.ts';
+import { compile, makeRootfs, median, ownRoots, removeRoots, verdict } from './ground.ts';
 import { ociPeers } from './oci.ts';
 import { phases } from './phases.ts';
 import { dockerDaemon, installed, peers, type Peer } from './peers.ts';
 import { monitorMemory } from './memory.ts';
 
-const here = new URL('.', import.meta.url).pathname;
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '40' } } });
 const directory = mkdtempSync(join(tmpdir(), 'kapsel-bench-'));
-const rootfs = join(directory, 'rootfs');
-
-/** A root file system of one static program, the same for everybody. */
-function makeRootfs(): void {
-  for (const path of ['bin', 'proc', 'sys', 'dev', 'tmp', 'etc']) mkdirSync(join(rootfs, path), { recursive: true });
-  copyFileSync('/bin/busybox', join(rootfs, 'bin/busybox'));
-  for (const name of ['true', 'sh', 'sleep']) symlinkSync('busybox', join(rootfs, 'bin', name));
-  execFileSync('tar', ['-C', rootfs, '-cf', join(directory, 'rootfs.tar'), '.']);
-}
-
-function compile(name: string): string {
-  const program = join(directory, name);
-  execFileSync('cc', ['-O2', '-o', program, join(here, `${name}.c`)]);
-  return program;
-}
-
-function median(times: number[]): number {
-  return times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] as number;
-}
+const rootfs = makeRootfs(directory);
 
 /** Runs all of them in turn; the times of each in milliseconds, or why there are none. */
 function measure(program: string, rounds: string, all: Peer[], env: Record<string, string>): (number[] | string)[] {
@@ -84,42 +66,26 @@ function table(all: Peer[], times: (number[] | string)[]): void {
     ['CLI cold / podman', of('kapsel: CLI, cold') / of('podman run --network none'), 0.5],
   ];
   console.log('');
-  for (const [name, ratio, goal] of goals) {
-    const verdict = Number.isNaN(ratio)
-      ? 'not measured'
-      : `${ratio.toFixed(2)} (goal ≤ ${goal}: ${ratio <= goal ? 'reached' : 'missed'})`;
-    console.log(`${name.padEnd(44)}${verdict}`);
-  }
+  for (const [name, ratio, goal] of goals) verdict(name, ratio, goal);
 }
 
-makeRootfs();
-const roots = {
-  root: join(directory, 'root'),
-  // A tmpfs, as /run is on every distribution.
-  runRoot: mkdtempSync('/dev/shm/kapsel-bench-run-'),
-  cgroupParent: `/kapsel-bench-${process.pid}`,
-};
+const roots = ownRoots(directory);
 const env = { KAPSEL_ROOT: roots.root, KAPSEL_RUN_ROOT: roots.runRoot, KAPSEL_CGROUP_PARENT: roots.cgroupParent };
 const engine = new Engine(roots);
 await using cleanup = new AsyncDisposableStack();
-cleanup.defer(() => {
-  for (const hierarchy of readdirSync('/sys/fs/cgroup')) {
-    const path = join('/sys/fs/cgroup', hierarchy, roots.cgroupParent);
-    if (existsSync(path)) rmdirSync(path);
-  }
-});
-for (const path of [directory, roots.runRoot]) cleanup.defer(() => rmSync(path, { recursive: true, force: true }));
+cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
+cleanup.defer(() => removeRoots(roots));
 cleanup.defer(() => engine.close());
-await engine.images.import(join(directory, 'rootfs.tar'), { reference: 'bench' });
+await engine.images.import(`${rootfs}.tar`, { reference: 'bench' });
 const daemon = await dockerDaemon(directory);
 if (daemon) cleanup.defer(() => daemon.stop());
-const all = peers({ directory, rootfs, floor: compile('floor'), docker: daemon?.host });
+const all = peers({ directory, rootfs, floor: compile(directory, 'floor'), docker: daemon?.host });
 if (installed('runc')) {
   const oci = ociPeers(directory, rootfs, roots.runRoot);
   cleanup.defer(oci.stop);
   all.push(...oci.peers);
 }
-const measuring = compile('measure');
+const measuring = compile(directory, 'measure');
 console.log(`${values.rounds} rounds of ${all.length}, interleaved`);
 table(all, measure(measuring, values.rounds, all, env));
 const own = all.find(({ name }) => name === 'kapsel-runtime: run');

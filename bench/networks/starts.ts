@@ -1,0 +1,103 @@
+// /bin/true on no network, on one, and with a published port: a start to its end, and a removal.
+
+import { spawnSync } from 'node:child_process';
+import type { Engine } from '../../src/index.ts';
+import { median, verdict } from '../ground.ts';
+import { dockerDaemon, installed, podmanWithNetworks } from '../peers.ts';
+
+/** Kinds of network, in the order they are measured. */
+const kinds = ['none', 'bridge', 'port'] as const;
+type Kind = (typeof kinds)[number];
+
+interface Contestant {
+  name: string;
+  run: (kind: Kind) => Promise<void> | void;
+  times: Record<Kind, number[]>;
+}
+
+const contestant = (name: string, run: Contestant['run']): Contestant => ({
+  name,
+  run,
+  times: { none: [], bridge: [], port: [] },
+});
+
+/** A command line that takes `run --network`. */
+function byCommand(name: string, [program, ...flags]: string[], network: string, more: string[] = []): Contestant {
+  return contestant(name, (kind) => {
+    const on = kind === 'none' ? ['--network', 'none'] : ['--network', network];
+    const port = kind === 'port' ? ['--publish', '8080:80'] : [];
+    const args = [...flags, 'run', '--rm', ...on, ...port, ...more, 'bench', '/bin/true'];
+    const { status, stderr } = spawnSync(program!, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    if (status !== 0) throw new Error(`${name}: ${stderr.toString().slice(0, 500)}`);
+  });
+}
+
+export async function starts(engine: Engine, directory: string, rounds: number, withPeers: boolean): Promise<void> {
+  const all = [
+    contestant('kapsel: SDK, warm', async (kind) => {
+      const network = kind === 'none' ? 'none' : 'bench';
+      const publish = kind === 'port' ? ['8080:80'] : [];
+      await engine.containers.run('bench', { command: ['/bin/true'], rm: true, network, publish });
+    }),
+  ];
+  await using cleanup = new AsyncDisposableStack();
+  const docker = withPeers && (await dockerDaemon(directory, ['--net', '--mount'], true));
+  if (docker) {
+    cleanup.defer(() => docker.stop());
+    const client = ['docker', '--host', docker.host];
+    spawnSync(client[0]!, [...client.slice(1), 'import', `${directory}/rootfs.tar`, 'bench']);
+    all.push(byCommand('docker', client, 'bridge'));
+  }
+  if (withPeers && installed('podman')) {
+    const command = podmanWithNetworks(directory);
+    spawnSync(command[0]!, [...command.slice(1), 'import', `${directory}/rootfs.tar`, 'bench']);
+    const limits = ['--ulimit', 'nofile=1024:4096', '--ulimit', 'nproc=1024:4096'];
+    all.push(byCommand('podman', command, 'podman', limits));
+  }
+  for (let round = -1; round < rounds; round++) {
+    for (const { run, times } of all) {
+      for (const kind of kinds) {
+        const began = performance.now();
+        await run(kind);
+        // The first round warms up.
+        if (round >= 0) times[kind].push(performance.now() - began);
+      }
+    }
+  }
+  for (const [title, of] of [
+    ['median', median],
+    ['fastest', (times: number[]) => Math.min(...times)],
+  ] as const) {
+    console.log(`\n${`/bin/true, ${title}, ms`.padEnd(28)}${kinds.map((kind) => kind.padStart(10)).join('')}`);
+    for (const { name, times } of all) {
+      console.log(name.padEnd(28) + kinds.map((kind) => of(times[kind]).toFixed(2).padStart(10)).join(''));
+    }
+  }
+  const of = (name: string) => all.find((each) => each.name === name)?.times;
+  const kapsel = all[0]!.times;
+  // Of each round its own difference: what slows the machine for a while slows both.
+  const more = (kind: Kind, than: Kind) => median(kapsel[kind].map((time, at) => time - (kapsel[than][at] as number)));
+  verdict('bridge, ms more than none', more('bridge', 'none'), 1.5);
+  verdict('a port, ms more than bridge', more('port', 'bridge'), 0.1);
+  for (const peer of ['docker', 'podman']) {
+    const its = of(peer);
+    verdict(`bridge and port / ${peer}'s`, median(kapsel.port) / (its ? median(its.port) : NaN), 1);
+  }
+  await removals(engine, rounds);
+}
+
+/** A running container's end: nobody waits for the kernel to take its interfaces away. */
+async function removals(engine: Engine, rounds: number): Promise<void> {
+  const times: Record<'none' | 'bench', number[]> = { none: [], bench: [] };
+  for (let round = -1; round < rounds; round++) {
+    for (const network of ['none', 'bench'] as const) {
+      const container = await engine.containers.create('bench', { command: ['/bin/sleep', '3600'], network });
+      await container.start();
+      const began = performance.now();
+      await container.remove({ force: true });
+      if (round >= 0) times[network].push(performance.now() - began);
+    }
+  }
+  console.log(`\nremoval, median ms: none ${median(times.none).toFixed(2)}, bridge ${median(times.bench).toFixed(2)}`);
+  verdict('removal, bridge / none', median(times.bench) / median(times.none), 1.2);
+}

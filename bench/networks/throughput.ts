@@ -1,0 +1,83 @@
+// TCP by iperf3: between two containers beside a bare pair, and through a published port beside a bare DNAT.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { setTimeout } from 'node:timers/promises';
+import type { Container, Engine } from '../../src/index.ts';
+import { median, verdict } from '../ground.ts';
+import { installed } from '../peers.ts';
+import { cable, inside, Machine } from './machine.ts';
+
+const rounds = 5;
+const seconds = '2';
+
+interface Course {
+  name: string;
+  /** A process in the client's network namespace. */
+  from: number;
+  to: string;
+  port: number;
+  /** Gbit/s. */
+  rates: number[];
+}
+
+export async function throughput(engine: Engine): Promise<void> {
+  if (!installed('iperf3')) return;
+  await using cleanup = new AsyncDisposableStack();
+  const machine = async () => {
+    const made = await Machine.make();
+    cleanup.defer(() => made.stop());
+    return made;
+  };
+  const serve = (pid: number) => {
+    const command = ['--net', '--target', String(pid), 'iperf3', '--server'];
+    const server: ChildProcess = spawn('nsenter', command, { stdio: 'ignore' });
+    cleanup.defer(() => void server.kill());
+  };
+  const [one, other, client, router, server] = [
+    await machine(),
+    await machine(),
+    await machine(),
+    await machine(),
+    await machine(),
+  ];
+  cable('pair', [one.pid, '10.95.0.1/24'], [other.pid, '10.95.0.2/24']);
+  cable('in', [client.pid, '10.96.0.2/24'], [router.pid, '10.96.0.1/24']);
+  cable('out', [router.pid, '10.94.0.1/24'], [server.pid, '10.94.0.2/24']);
+  cable('host', [client.pid, '10.97.0.2/24'], [process.pid, '10.97.0.1/24']);
+  server.run('ip', 'route', 'add', 'default', 'via', '10.94.0.1');
+  router.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  router.run(
+    'nft',
+    'table ip bare { chain pre { type nat hook prerouting priority dstnat; tcp dport 5301 dnat to 10.94.0.2:5201; }; }',
+  );
+  const start = async (publish: string[]): Promise<[Container, number, string]> => {
+    const options = { command: ['/bin/sleep', '3600'], network: 'bench', publish };
+    const container = await engine.containers.create('bench', options);
+    cleanup.defer(() => container.remove({ force: true }));
+    await container.start();
+    const { State, NetworkSettings } = await container.inspect();
+    return [container, State.Pid, NetworkSettings.Networks['bench']!.IPAddress];
+  };
+  const [, near] = await start([]);
+  const [, far, address] = await start(['5302:5201']);
+  for (const pid of [other.pid, server.pid, far]) serve(pid);
+  await setTimeout(300);
+  const courses: Course[] = [
+    { name: 'a bare pair', from: one.pid, to: '10.95.0.2', port: 5201, rates: [] },
+    { name: 'container to container', from: near, to: address, port: 5201, rates: [] },
+    { name: 'a bare DNAT', from: client.pid, to: '10.96.0.1', port: 5301, rates: [] },
+    { name: 'a published port', from: client.pid, to: '10.97.0.1', port: 5302, rates: [] },
+  ];
+  for (let round = 0; round < rounds; round++) {
+    for (const { from, to, port, rates } of courses) {
+      const command = ['iperf3', '--client', to, '--port', String(port), '--time', seconds, '--json'];
+      const { end } = JSON.parse(inside(from, ...command)) as { end: { sum_received: { bits_per_second: number } } };
+      rates.push(end.sum_received.bits_per_second / 1e9);
+    }
+  }
+  console.log('');
+  for (const { name, rates } of courses) console.log(`${name.padEnd(44)}${median(rates).toFixed(2)} Gbit/s`);
+  const of = (at: number) => median(courses[at]!.rates);
+  verdict('container to container / a bare pair', of(1) / of(0), 0.95, true);
+  verdict('a published port / a bare DNAT', of(3) / of(2), 0.95, true);
+}
