@@ -17,7 +17,7 @@ use crate::{shaper, sysctl};
 /// The loopback interface's, which is the first of every namespace.
 const LOOPBACK: u32 = 1;
 /// How long an interface that ends is waited for: usually some ten milliseconds, on a busy machine more.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts an interface into a network namespace; the caller is in the host's. Nothing is left where it fails.
 pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, interface: &Interface) -> Result<()> {

@@ -64,11 +64,15 @@ pub struct Route {
 }
 
 /// What a connection found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Connected {
     /// The table was missing, or had been changed by others, and has been made: the caller gives [`Filter::repair`] all that
     /// should be in it, unless there is nothing else.
     pub made: bool,
+    /// Where the container has a bridge or ports. To be dropped when nobody waits: closing it waits until the kernel has freed
+    /// what anybody has changed of the packet filter (an RCU grace period; nf_tables since Linux 6.1).
+    #[serde(skip)]
+    pub filter: Option<Filter>,
 }
 
 /// Connects a container; the caller is in the host's network namespace. `PORT_IN_USE`, `INTERFACE_EXISTS`. Nothing of the
@@ -80,7 +84,7 @@ pub fn connect(connection: &Connection) -> Result<Connected> {
     if bridges.is_empty() && ports.is_empty() {
         let host = &mut Socket::open(Family::Route)?;
         attach_all(host, &namespace, interfaces)?;
-        return Ok(Connected { made: false });
+        return Ok(Connected { made: false, filter: None });
     }
     let mut filter = Filter::open(table)?;
     let found = filter.ensure()?;
@@ -104,7 +108,7 @@ pub fn connect(connection: &Connection) -> Result<Connected> {
         }
         return Err(error);
     }
-    Ok(Connected { made: found != State::Whole })
+    Ok(Connected { made: found != State::Whole, filter: Some(filter) })
 }
 
 /// Takes interfaces and ports from a running container. What is gone is no error.

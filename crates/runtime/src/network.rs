@@ -96,7 +96,7 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
             let mut filter = Filter::open(&table)?;
             let made = filter.ensure()? != State::Whole;
             filter.publish(&published(&container, &ports.unwrap_or_default()))?;
-            return output(&Connected { made });
+            return output(&Connected { made, filter: None });
         }
         Action::Unpublish => {
             let Ports { table, container, ports } = read(json)?;
@@ -109,7 +109,10 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
         }
         Action::Repair => {
             let Everything { table, bridges, ports } = read(json)?;
-            return output(&Connected { made: Filter::open(&table)?.repair(&bridges, &ports)? });
+            return output(&Connected {
+                made: Filter::open(&table)?.repair(&bridges, &ports)?,
+                filter: None,
+            });
         }
         Action::Ports => return output(&Filter::open(&read::<Table>(json)?.table)?.published()?),
         Action::Doctor => return output(&doctor(&read::<Table>(json)?.table)?),

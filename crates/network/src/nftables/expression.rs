@@ -42,7 +42,7 @@ pub(crate) enum Verdict {
 }
 
 /// A rule in the making: expressions, each of which may end it for a packet.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rule(pub Attributes);
 
 impl Rule {

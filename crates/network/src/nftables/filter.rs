@@ -29,6 +29,7 @@ pub enum State {
 }
 
 /// Our table of the packet filter, in the network namespace it was opened in.
+#[derive(Debug)]
 pub struct Filter {
     socket: Socket,
     table: String,

@@ -117,6 +117,7 @@ fn length(fields: &[Field]) -> u32 {
 }
 
 /// A chain, with its rules.
+#[derive(Debug)]
 pub(crate) struct Chain {
     pub name: &'static str,
     pub hook: Option<Hook>,
@@ -126,6 +127,7 @@ pub(crate) struct Chain {
 }
 
 /// Where the kernel calls a chain: its type, `NF_INET_*`, and its place among others.
+#[derive(Debug)]
 pub(crate) struct Hook {
     pub kind: &'static str,
     pub number: u32,

@@ -44,8 +44,9 @@ pub struct Names {
 pub struct Network {
     namespace: OwnedFd,
     container: String,
-    table: String,
     is_published: bool,
+    /// Kept to its end: closing it waits for the kernel.
+    filter: Option<Filter>,
     records: Vec<PathBuf>,
     services: Services,
     /// The services' descriptor in the monitor's epoll.
@@ -57,21 +58,22 @@ impl Network {
     pub fn make(container: &str, networking: &Networking, epoll: &Epoll) -> Result<Self> {
         let Networking { table, interfaces, ports, services, names } = networking;
         let namespace = namespace::new()?;
-        connect(&Connection {
+        let mut filter = connect(&Connection {
             table: table.clone(),
             container: container.to_owned(),
             namespace: path(&namespace),
             interfaces: interfaces.clone(),
             ports: ports.clone(),
-        })?;
-        let undo = || unpublish(table, container, !ports.is_empty());
+        })?
+        .filter;
+        let mut undo = || unpublish(&mut filter, container, !ports.is_empty());
         let services = Services::start(namespace.as_fd(), services).inspect_err(|_| undo())?;
         let watched = watch(epoll, &services).inspect_err(|_| undo())?;
         let mut network = Self {
             namespace,
             container: container.to_owned(),
-            table: table.clone(),
             is_published: !ports.is_empty(),
+            filter,
             records: Vec::new(),
             services,
             _watched: watched,
@@ -111,17 +113,19 @@ impl Network {
     }
 
     /// Takes back what the namespace does not take with it. What cannot be taken back now, the engine's next command does.
-    pub fn end(self) {
+    pub fn end(mut self) {
         for path in &self.records {
             let _ = fs::remove_file(path);
         }
-        unpublish(&self.table, &self.container, self.is_published);
+        unpublish(&mut self.filter, &self.container, self.is_published);
+        // The kernel closes it when the monitor is gone, for whom nobody waits.
+        std::mem::forget(self.filter);
     }
 }
 
-fn unpublish(table: &str, container: &str, is_published: bool) {
-    if is_published {
-        let _ = Filter::open(table).and_then(|mut filter| filter.unpublish(container, None));
+fn unpublish(filter: &mut Option<Filter>, container: &str, is_published: bool) {
+    if let Some(filter) = filter.as_mut().filter(|_| is_published) {
+        let _ = filter.unpublish(container, None);
     }
 }
 
