@@ -65,6 +65,11 @@ export function tryLock(path: string): number | undefined {
   return unwrap(outcome);
 }
 
+/** Gives a file that has no name (O_TMPFILE) one; a failure with EEXIST where something has it. */
+export function linkDescriptor(fd: number, path: string): void {
+  unwrap(load().addon.linkDescriptor(fd, path));
+}
+
 /** Removes a run directory whose lock the caller holds; one made anew meanwhile is not touched. */
 export function removeRunDirectory(path: string): void {
   unwrap(load().addon.removeRunDirectory(path));

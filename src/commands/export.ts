@@ -1,5 +1,7 @@
 // `kapsel export`: a container's whole tree as a tar.
-import { closeSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { open as openFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { defineCommand } from '../cli/command.ts';
 import { Failure, messageOf } from '../cli/failure.ts';
 import { text } from '../cli/values/basic.ts';
@@ -21,39 +23,40 @@ export const exportCommand = defineCommand({
     const container = await engine.containers.get(name);
     await pulling(`Exporting ${name}`, true, ({ signal }) =>
       container.export(async (tar) => {
-        const target = open(output);
+        const target = await open(output);
         try {
           for await (const piece of tar) writeAll(target.descriptor, piece);
-          target.keep();
+          await target.keep();
         } finally {
-          target.close();
+          await target.close();
         }
       }, signal),
     );
   },
 });
 
+interface Target {
+  descriptor: number;
+  keep(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** A file appears under its name when it is whole; a device or a pipe is written to. */
-function open(path: string | undefined): { descriptor: number; keep(): void; close(): void } {
-  if (path === undefined) return { descriptor: 1, keep() {}, close() {} };
-  const isFile = statSync(path, { throwIfNoEntry: false })?.isFile() ?? true;
-  const temporary = isFile ? `${path}.${process.pid}.part` : path;
-  let descriptor: number;
-  try {
-    descriptor = openSync(temporary, isFile ? 'wx' : 'w', 0o600);
-  } catch (error) {
+async function open(path: string | undefined): Promise<Target> {
+  const nothing = () => Promise.resolve();
+  if (path === undefined) return { descriptor: 1, keep: nothing, close: nothing };
+  const refuse = (error: unknown): never => {
     throw new Failure(`cannot write ${path}: ${messageOf(error)}`);
-  }
-  let kept = !isFile;
-  return {
-    descriptor,
-    keep() {
-      if (isFile) renameSync(temporary, path);
-      kept = true;
-    },
-    close() {
-      closeSync(descriptor);
-      if (!kept) rmSync(temporary, { force: true });
-    },
   };
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() ?? true) {
+    const { OutputFile } = await import('../engine/output-file.ts');
+    const file = await OutputFile.open(dirname(path)).catch(refuse);
+    return {
+      descriptor: file.handle.fd,
+      keep: () => file.keep(path).catch(refuse),
+      close: () => file.close(),
+    };
+  }
+  const special = await openFile(path, 'w').catch(refuse);
+  return { descriptor: special.fd, keep: nothing, close: () => special.close() };
 }

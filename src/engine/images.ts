@@ -262,8 +262,7 @@ export class Images {
   async #delete(row: ImageRow, force: boolean): Promise<void> {
     const unused = this.#host.database.removeImage(row.id, force);
     await this.discardLayers(unused);
-    const { blobs } = await this.#transfer();
-    await Promise.all([row.id, row.manifestDigest].map((digest) => digest && blobs.remove(digest)));
+    await (await this.#transfer()).sweepBlobs();
   }
 
   /** Deletes the trees of layers that the database has just forgotten (`removeImage`, `removeContainer`). */

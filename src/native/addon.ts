@@ -14,6 +14,7 @@ export interface Addon {
   socketpair(): Outcome<[number, number]>;
   close(fd: number): Outcome<void>;
   lockExclusive(path: string, patience: number): Outcome<number>;
+  linkDescriptor(fd: number, path: string): Outcome<void>;
   removeRunDirectory(path: string): Outcome<void>;
   syncFileSystem(path: string): Promise<Outcome<void>>;
   connect(path: string): Outcome<number>;

@@ -1,8 +1,11 @@
 // Names, lists and removal, by Docker's rules.
 
+import { readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { busyboxLayers } from '../harness/images.ts';
+import { Images } from '../../src/engine/images.ts';
+import { busyboxLayers, ociLayout } from '../harness/images.ts';
 import { failure, TestStore } from '../registry/faulty.ts';
 import { scratchDirectory } from './store.ts';
 
@@ -73,6 +76,24 @@ t('lists have a line for each tag, and inspect has them all', () => {
   );
   assert.equal(store.images.inspect('debian:12').RepoTags, ['debian:12', 'debian:bookworm', 'example.com/mine:1']);
   assert.throws(() => store.images.inspect('none'), /^Error: No such image: none|No such image: none/);
+});
+
+t('an image that comes again while it is removed has all of its documents, or is not there', async () => {
+  const layout = await ociLayout(`${scratch.path}/layout`, [{ layers: [`${scratch.path}/files.tar`], name: 'it' }]);
+  const others = [1, 2].map(() => new Images({ root: store.root, database: store.database }));
+  for (let round = 0; round < 20; round++) {
+    await Promise.allSettled([
+      ...others.map((images) => images.copy(`oci:${layout}:it`, 'again:1')),
+      ...[0, 3 * round].map(async (after) => {
+        await sleep(after);
+        await store.images.remove('again:1');
+      }),
+    ]);
+    const documents = readdirSync(`${store.root}/blobs/sha256`).map((hex) => `sha256:${hex}`);
+    const wanted = store.database.images().flatMap((row) => [row.id, row.manifestDigest!]);
+    assert.equal(documents.sort(), wanted.sort(), `round ${round}`);
+  }
+  for (const images of others) images.close();
 });
 
 t('one of two names goes, the image stays', async () => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use napi::bindgen_prelude::{Either, Env, Object, Uint8Array};
 use napi_derive::napi;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 
@@ -92,6 +92,17 @@ pub fn lock_exclusive(path: String, patience: u32) -> Outcome<RawFd> {
     kapsel_state::lock_exclusive(Path::new(&path), Duration::from_millis(patience.into()))
         .map(IntoRawFd::into_raw_fd)
         .into()
+}
+
+/// Gives a file that has no name (`O_TMPFILE`) one. `AT_EMPTY_PATH` would need CAP_DAC_READ_SEARCH before Linux 6.10.
+#[napi]
+pub fn link_descriptor(fd: RawFd, path: String) -> Outcome<()> {
+    let linked = borrow(fd).and_then(|fd| {
+        let nameless = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        nix::unistd::linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, path.as_str(), AtFlags::AT_SYMLINK_FOLLOW)
+            .map_err(|errno| Failure::system(&format!("name the file {path}"), errno))
+    });
+    linked.into()
 }
 
 /// Removes a run directory whose lock the caller holds.

@@ -1,24 +1,41 @@
 // ROOT/blobs/sha256: the manifests and configs of images, as they came. Layers are not kept packed.
 
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { verify } from '../../registry/manifest.ts';
 import { ImageError } from '../errors.ts';
-
-/** Milliseconds after which a blob without an image has been forgotten. */
-const patience = 3_600_000;
+import { lock } from './locks.ts';
 
 export class Blobs {
+  readonly #root: string;
   readonly #directory: string;
 
   constructor(root: string) {
-    this.#directory = join(root, 'blobs', 'sha256');
+    this.#root = join(root, 'blobs');
+    this.#directory = join(this.#root, 'sha256');
   }
 
-  /** The caller has checked the digest. Whoever writes the same blob at the same time writes the same bytes. */
-  async write(digest: string, bytes: Uint8Array): Promise<void> {
+  /**
+   * Between writing a blob and recording the row that refers to it nobody else may look for what no row refers to: that
+   * is removed here, when the work has ended. Whoever holds layers takes this last, so that nobody waits for a download.
+   */
+  async exclusively(referenced: () => Iterable<string>, work?: () => Promise<void>): Promise<void> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    const held = await lock(join(this.#root, '.lock'));
+    try {
+      await work?.();
+    } finally {
+      try {
+        for (const path of await this.abandoned(referenced())) await rm(path, { force: true });
+      } finally {
+        held.release();
+      }
+    }
+  }
+
+  /** Within `exclusively`. The caller has checked the digest. */
+  async write(digest: string, bytes: Uint8Array): Promise<void> {
     const path = this.#path(digest);
     const temporary = `${path}.${randomBytes(6).toString('hex')}`;
     try {
@@ -48,26 +65,11 @@ export class Blobs {
     return bytes;
   }
 
-  /** Removes what is abandoned. */
-  async sweep(referenced: Iterable<string>): Promise<void> {
-    for (const path of await this.abandoned(referenced)) await rm(path, { force: true });
-  }
-
-  /** What nobody refers to: a process that died left it, unless it is so young that it may live and refer soon. */
+  /** What nobody refers to: of an image that was removed, or left by a process that died. */
   async abandoned(referenced: Iterable<string>): Promise<string[]> {
     const names = await readdir(this.#directory).catch(() => []);
     const kept = new Set([...referenced].map((digest) => digest.slice('sha256:'.length)));
-    const found: string[] = [];
-    for (const name of names.filter((one) => !kept.has(one))) {
-      const path = join(this.#directory, name);
-      const status = await stat(path).catch(() => undefined);
-      if (status && Date.now() - status.mtimeMs > patience) found.push(path);
-    }
-    return found;
-  }
-
-  async remove(digest: string): Promise<void> {
-    await rm(this.#path(digest), { force: true });
+    return names.filter((name) => !kept.has(name)).map((name) => join(this.#directory, name));
   }
 
   #path(digest: string): string {

@@ -139,27 +139,35 @@ export class Layers {
   }
 
   /**
-   * Carries out `record`, which needs these layers recorded, while nobody can remove their trees. Their rows another
-   * process may forget with the last image that had them until this one has them: they are put back.
+   * Carries out `work` while nobody can remove the trees of these layers, which have to be recorded when it calls
+   * `record`. Their rows another process may forget with the last image that had them until this one has them: they are
+   * put back.
    */
-  async withRows(rows: readonly LayerRow[], record: () => void): Promise<void> {
+  async withRows(
+    rows: readonly LayerRow[],
+    work: (record: (insert: () => void) => void) => Promise<void>,
+  ): Promise<void> {
     const held: Lock[] = [];
     try {
       for (const diffId of rows.map((row) => row.diffId).sort()) {
         held.push(await lock(`${this.#staging(hex(diffId))}.lock`));
         if (!this.#isThere(diffId)) gone(diffId);
       }
-      for (let attempt = 1; ; attempt++) {
-        for (const row of rows) if (!this.#database.layer(row.diffId)) this.#database.insertLayer(row);
-        try {
-          record();
-          return;
-        } catch (error) {
-          if (!isGone(error) || attempt === 100) throw error;
-        }
-      }
+      await work((insert) => this.#record(rows, insert));
     } finally {
       for (const one of held) one.release();
+    }
+  }
+
+  #record(rows: readonly LayerRow[], insert: () => void): void {
+    for (let attempt = 1; ; attempt++) {
+      for (const row of rows) if (!this.#database.layer(row.diffId)) this.#database.insertLayer(row);
+      try {
+        insert();
+        return;
+      } catch (error) {
+        if (!isGone(error) || attempt === 100) throw error;
+      }
     }
   }
 

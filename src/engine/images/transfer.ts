@@ -160,11 +160,13 @@ export class Transfer implements Workshop {
   async sweep(): Promise<void> {
     await this.layers.sweep();
     await sweepScratch(this.root);
-    await this.#sweepBlobs();
+    await this.sweepBlobs();
   }
 
-  async #sweepBlobs(): Promise<void> {
-    await this.blobs.sweep(this.database.images().flatMap((row) => [row.id, row.manifestDigest ?? row.id]));
+  /** Removes the documents of images that are there no more, after work that adds some, if any. */
+  async sweepBlobs(work?: () => Promise<void>): Promise<void> {
+    const referenced = () => this.database.images().flatMap((row) => [row.id, row.manifestDigest ?? row.id]);
+    await this.blobs.exclusively(referenced, work);
   }
 
   /** One more layer on those of another image: what a container has changed. Resolves to the new image's id. */
@@ -205,26 +207,24 @@ export class Transfer implements Workshop {
   ): Promise<boolean> {
     const { database } = this.#host;
     const { id, config, configBytes, manifest, diffIds, rows, parentId = null } = image;
-    const known = this.#row(id);
-    const manifestDigest = manifest?.digest ?? known?.manifestDigest ?? null;
-    const isSame = known?.manifestDigest === manifestDigest;
-    if (isSame && references.every((name) => known.references.includes(name))) return false;
-    if (!known) await this.#sweepBlobs();
+    const digestOf = (known: ImageRow | undefined) => manifest?.digest ?? known?.manifestDigest ?? null;
+    const before = this.#row(id);
+    const isSame = before && before.manifestDigest === digestOf(before);
+    if (isSame && references.every((name) => before.references.includes(name))) return false;
     const createdAt = config.created ?? null;
     const platform = formatPlatform(config);
     const size = rows.reduce((sum, row) => sum + row.unpackedSize, 0);
-    const row = { id, manifestDigest, config, diffIds, size, createdAt, platform, references, parentId };
-    try {
-      if (!known) await this.blobs.write(id, configBytes);
-      if (manifest && !isSame) await this.blobs.write(manifest.digest, manifest.bytes);
-      await this.layers.withRows(rows, () => database.insertImage(row, action));
-    } catch (error) {
-      const recorded = this.#row(id);
-      if (!recorded) await this.blobs.remove(id);
-      if (manifest && recorded?.manifestDigest !== manifest.digest) await this.blobs.remove(manifest.digest);
-      throw error;
-    }
-    if (known?.manifestDigest && !isSame) await this.blobs.remove(known.manifestDigest);
+    await this.layers.withRows(rows, (record) =>
+      this.sweepBlobs(async () => {
+        const known = this.#row(id);
+        const manifestDigest = digestOf(known);
+        if (!known) await this.blobs.write(id, configBytes);
+        if (manifest && known?.manifestDigest !== manifestDigest)
+          await this.blobs.write(manifest.digest, manifest.bytes);
+        const row = { id, manifestDigest, config, diffIds, size, createdAt, platform, references, parentId };
+        record(() => database.insertImage(row, action));
+      }),
+    );
     return true;
   }
 

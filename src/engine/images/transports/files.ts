@@ -3,10 +3,11 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, existsSync, writeSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { StorageError } from '../../errors.ts';
 import { diskError } from '../../disk.ts';
+import { OutputFile } from '../../output-file.ts';
 import { tarHeader, tarPadding } from './tar.ts';
 
 export interface WrittenFile {
@@ -41,26 +42,18 @@ export class DirectoryFiles implements Files {
   }
 
   async add(bytes: AsyncIterable<Uint8Array>, name: (written: WrittenFile) => string): Promise<WrittenFile> {
-    const temporary = join(this.#path, `.${randomBytes(8).toString('hex')}`);
     return await refusing(this.#path, async () => {
+      const file = await OutputFile.open(this.#path, 0o666);
       try {
-        const file = await open(temporary, 'wx', 0o644);
-        let written: WrittenFile;
-        try {
-          written = await copyInto(bytes, (piece) => file.writeFile(piece));
-          await file.sync();
-        } finally {
-          await file.close();
-        }
+        const written = await copyInto(bytes, (piece) => file.handle.writeFile(piece));
         const path = join(this.#path, name(written));
         await this.#makeDirectory(dirname(path));
         const isNew = !existsSync(path);
-        await rename(temporary, path);
+        await file.keep(path);
         if (isNew) this.#added.push(path);
         return written;
-      } catch (error) {
-        await rm(temporary, { force: true });
-        throw error;
+      } finally {
+        await file.close();
       }
     });
   }
@@ -91,8 +84,7 @@ export class DirectoryFiles implements Files {
 }
 
 interface NamedLater {
-  handle: FileHandle;
-  temporary: string;
+  output: OutputFile;
   path: string;
 }
 
@@ -100,7 +92,7 @@ interface NamedLater {
 export class TarFiles implements Files {
   readonly #names = new Set<string>();
   readonly #scratch: string;
-  /** The file under its temporary name; undefined for a descriptor. */
+  /** Undefined for a descriptor. */
   readonly #file: NamedLater | undefined;
   readonly #descriptor: number;
   #at = 0;
@@ -117,9 +109,8 @@ export class TarFiles implements Files {
   static async open(output: string | number, scratch: string): Promise<TarFiles> {
     if (typeof output === 'number') return new TarFiles(scratch, undefined, output);
     return await refusing(output, async () => {
-      const temporary = join(dirname(output), `.${randomBytes(8).toString('hex')}`);
-      const handle = await open(temporary, 'wx', 0o600);
-      return new TarFiles(scratch, { handle, temporary, path: output }, handle.fd);
+      const file = await OutputFile.open(dirname(output));
+      return new TarFiles(scratch, { output: file, path: output }, file.handle.fd);
     });
   }
 
@@ -137,17 +128,15 @@ export class TarFiles implements Files {
     await refusing(this.#file?.path ?? 'standard output', async () => {
       await this.#write(Buffer.alloc(1024));
       if (!this.#file) return;
-      await this.#file.handle.truncate(this.#at);
-      await this.#file.handle.sync();
-      await this.#file.handle.close();
-      await rename(this.#file.temporary, this.#file.path);
+      const { output, path } = this.#file;
+      await output.handle.truncate(this.#at);
+      await output.keep(path);
+      await output.close();
     });
   }
 
   async discard(): Promise<void> {
-    if (!this.#file) return;
-    await this.#file.handle.close().catch(() => {});
-    await rm(this.#file.temporary, { force: true });
+    await this.#file?.output.close();
   }
 
   /** The header is written last, into the place that was left for it. */
@@ -195,7 +184,7 @@ export class TarFiles implements Files {
   async #write(bytes: Uint8Array): Promise<void> {
     for (let rest = bytes; rest.length > 0;) {
       if (this.#file) {
-        const { bytesWritten } = await this.#file.handle.write(rest, 0, rest.length, this.#at);
+        const { bytesWritten } = await this.#file.output.handle.write(rest, 0, rest.length, this.#at);
         rest = rest.subarray(bytesWritten);
         this.#at += bytesWritten;
       } else {
