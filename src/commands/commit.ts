@@ -1,6 +1,7 @@
 // `kapsel commit`: what a container has changed, as an image.
 import { defineCommand } from '../cli/command.ts';
 import { item, text, yes } from '../cli/values/basic.ts';
+import { sourceDateEpoch } from '../cli/values/time.ts';
 import { printLine } from '../ui/output.ts';
 import { pulling } from './pulling.ts';
 
@@ -25,7 +26,7 @@ export const commit = defineCommand({
     const container = await engine.containers.get(name);
     const { author, change: changes, message, pause } = flags;
     const id = await pulling(`Committing ${name}`, true, ({ signal }) =>
-      container.commit({ reference, author, message, changes, pause, signal }),
+      container.commit({ reference, author, message, changes, pause, sourceDateEpoch: sourceDateEpoch(), signal }),
     );
     printLine(id);
   },

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import { defineCommand } from '../cli/command.ts';
 import { Failure, messageOf } from '../cli/failure.ts';
 import { text } from '../cli/values/basic.ts';
+import { sourceDateEpoch } from '../cli/values/time.ts';
 import { writeAll } from '../ui/output.ts';
 import { isTerminal } from '../ui/terminal.ts';
 import { pulling } from './pulling.ts';
@@ -22,15 +23,18 @@ export const exportCommand = defineCommand({
     const engine = await context.engine();
     const container = await engine.containers.get(name);
     await pulling(`Exporting ${name}`, true, ({ signal }) =>
-      container.export(async (tar) => {
-        const target = await open(output);
-        try {
-          for await (const piece of tar) writeAll(target.descriptor, piece);
-          await target.keep();
-        } finally {
-          await target.close();
-        }
-      }, signal),
+      container.export(
+        async (tar) => {
+          const target = await open(output);
+          try {
+            for await (const piece of tar) writeAll(target.descriptor, piece);
+            await target.keep();
+          } finally {
+            await target.close();
+          }
+        },
+        { sourceDateEpoch: sourceDateEpoch(), signal },
+      ),
     );
   },
 });

@@ -2,6 +2,7 @@
 import { defineCommand } from '../cli/command.ts';
 import { Failure } from '../cli/failure.ts';
 import { item, text } from '../cli/values/basic.ts';
+import { sourceDateEpoch } from '../cli/values/time.ts';
 import { printLine } from '../ui/output.ts';
 import { pulling } from './pulling.ts';
 
@@ -31,6 +32,7 @@ export const importCommand = defineCommand({
         changes: flags.change,
         message: flags.message,
         platform: flags.platform,
+        sourceDateEpoch: sourceDateEpoch(),
         signal,
       }),
     );

@@ -120,6 +120,36 @@ t('export is the whole tree, and import takes it', async () => {
   execFileSync('cmp', [path, join(scratch.path, 'two.tar')]);
 });
 
+t('with SOURCE_DATE_EPOCH the same changes are the same image, and the same tar', async () => {
+  const env = { SOURCE_DATE_EPOCH: '1700000000' };
+  const twin = await test.engine.containers.create('base:1', { command: ['sh', '-c', 'echo twin > /data/twin'] });
+  const ids: string[] = [];
+  const tars: string[] = [];
+  for (const round of [1, 2]) {
+    await twin.start(); // Writes its file again, later.
+    await twin.wait();
+    const { stdout, stderr } = await test.kapsel(['commit', twin.id, `epoch:${round}`], { env });
+    assert.is(stderr, '');
+    ids.push(stdout);
+    tars.push(join(scratch.path, `epoch${round}.tar`));
+    assert.is((await test.kapsel(['export', '-o', tars.at(-1)!, twin.id], { env })).exitCode, 0);
+  }
+  assert.is(ids[0], ids[1]);
+  execFileSync('cmp', tars);
+  assert.is(test.engine.images.inspect('epoch:1').Created, '2023-11-14T22:13:20Z');
+  assert.is(test.engine.images.history('epoch:1')[0]!.created, '2023-11-14T22:13:20Z');
+  const listing = execFileSync('tar', ['--list', '--verbose', '--utc', '--file', tars[0]!], { encoding: 'utf8' });
+  assert.match(listing, / 2023-11-14 22:13 (\.\/)?data\/twin\n/);
+  const other = await test.kapsel(['commit', twin.id], { env: { SOURCE_DATE_EPOCH: '1700000001' } });
+  assert.not.ok(ids.includes(other.stdout));
+  const imported = [1, 2].map(() => test.kapsel(['import', tars[0]!], { env }));
+  assert.is((await imported[0])!.stdout, (await imported[1])!.stdout);
+  const wrong = await test.kapsel(['commit', twin.id], { env: { SOURCE_DATE_EPOCH: 'yesterday' } });
+  assert.is(wrong.exitCode, 1);
+  assert.match(wrong.stderr, /^kapsel: SOURCE_DATE_EPOCH is "yesterday": give whole seconds since 1970[^\n]*\n$/);
+  await twin.remove();
+});
+
 t('image diff and image tree', async () => {
   await container.commit({ reference: 'compared:1' });
   const differences = await test.engine.images.diff('base:1', 'compared:1');

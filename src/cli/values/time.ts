@@ -50,3 +50,10 @@ export const timestamp: Value<string> = {
     );
   },
 };
+
+/** What reproducible builds call now, in seconds since 1970: reproducible-builds.org/specs/source-date-epoch. */
+export function sourceDateEpoch({ SOURCE_DATE_EPOCH: given } = process.env): number | undefined {
+  if (given === undefined || given === '') return undefined;
+  if (/^\d{1,12}$/.test(given)) return Number(given);
+  throw new Error(`SOURCE_DATE_EPOCH is ${JSON.stringify(given)}: give whole seconds since 1970, as \`date +%s\` does`);
+}

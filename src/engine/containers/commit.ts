@@ -9,19 +9,20 @@ import { applyChanges } from '../images/changes.ts';
 import { layerPath } from '../images/layer-path.ts';
 import { withScratch } from '../images/scratch.ts';
 import { diffList, exportTar, unpackDiff } from '../images/worker.ts';
+import { wholeSeconds } from '../images/words.ts';
 import { ignoringMissing } from './reap.ts';
-import type { CommitOptions, PathChange } from './options.ts';
+import type { CommitOptions, ExportOptions, PathChange } from './options.ts';
 import { containerPaths } from './paths.ts';
 import type { Settings } from './settings.ts';
 
 /** Resolves to the id of the new image. */
 export async function commit(engine: Engine, row: ContainerRow, options: CommitOptions): Promise<string> {
-  const { reference, author, message, changes = [], signal } = options;
+  const { reference, author, message, changes = [], sourceDateEpoch, signal } = options;
   const base = ignoringMissing(() => engine.database.image(row.imageId));
   const below = base?.config as ImageConfig | undefined;
   const settings = row.document as Settings;
   const config = applyChanges(defaultsOf(below?.config ?? {}, settings, row.labels), changes);
-  const created = now();
+  const created = sourceDateEpoch === undefined ? now() : wholeSeconds(sourceDateEpoch);
   const step = {
     created,
     created_by: [...settings.entrypoint, ...settings.command].join(' '),
@@ -35,7 +36,7 @@ export async function commit(engine: Engine, row: ContainerRow, options: CommitO
       parentId: base?.id ?? null,
       reference,
       signal,
-      fill: (into) => unpackDiff({ upper, lowers, signal }, into),
+      fill: (into) => unpackDiff({ upper, lowers, sourceDateEpoch, signal }, into),
       config: (diffId): ImageConfig => ({
         created,
         ...(author && { author }),
@@ -64,10 +65,10 @@ export async function exportTo(
   engine: Engine,
   row: ContainerRow,
   write: (tar: AsyncIterable<Uint8Array>) => Promise<void>,
-  signal?: AbortSignal,
+  { sourceDateEpoch, signal }: ExportOptions = {},
 ): Promise<void> {
   await withUpper(engine, row, async (upper, lowers) => {
-    const { stream, verdict } = exportTar({ lowers: [upper, ...lowers], signal });
+    const { stream, verdict } = exportTar({ lowers: [upper, ...lowers], sourceDateEpoch, signal });
     const [written, told] = await Promise.allSettled([write(stream), verdict]);
     // A worker that cannot go on ends the stream early: it knows why.
     if (told.status === 'rejected' && written.status === 'fulfilled') throw told.reason;

@@ -16,6 +16,7 @@ import { signalNumber } from './notation/quantities.ts';
 import type {
   CheckpointOptions,
   CommitOptions,
+  ExportOptions,
   ExecOptions,
   ExecResult,
   ExitStatus,
@@ -330,9 +331,9 @@ export class Container {
   }
 
   /** Its whole tree as a tar, without what is mounted in it. `write` takes the bytes. */
-  async export(write: (tar: AsyncIterable<Uint8Array>) => Promise<void>, signal?: AbortSignal): Promise<void> {
+  async export(write: (tar: AsyncIterable<Uint8Array>) => Promise<void>, options: ExportOptions = {}): Promise<void> {
     const { exportTo } = await import('./commit.ts');
-    await exportTo(this.#engine, await this.#row(), write, signal);
+    await exportTo(this.#engine, await this.#row(), write, options);
   }
 
   /** Docker's JSON. */

@@ -369,6 +369,14 @@ export interface CommitOptions {
   changes?: readonly string[] | undefined;
   /** True by default: a program that writes meanwhile would leave half a file. */
   pause?: boolean | undefined;
+  /** Seconds since 1970: the image is of then and nothing in its layer is newer, so that the same changes are the same image. */
+  sourceDateEpoch?: number | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface ExportOptions {
+  /** Seconds since 1970: nothing in the tar is newer. */
+  sourceDateEpoch?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 

@@ -3,7 +3,7 @@
 
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Database, ImageRow } from '../../native.ts';
+import { type Database, type ImageRow, now } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
 import { parseManifest, sha256 } from '../../registry/manifest.ts';
 import type { Platform } from '../../registry/oci.ts';
@@ -28,7 +28,7 @@ import { imagesIn } from './transports/archives.ts';
 import type { Workshop } from './transports/copy.ts';
 import type { Extension, ImportOptions, LoadResult, TransferOptions } from './types.ts';
 import { inputOf, isDirectory, unpackArchive } from './unpack-archive.ts';
-import { shown } from './words.ts';
+import { shown, wholeSeconds } from './words.ts';
 import { unpack } from './worker.ts';
 
 /** What a pull gave: the image's id, the name to call it by, what the registry's name pointed at. */
@@ -120,11 +120,12 @@ export class Transfer implements Workshop {
   }
 
   async import(archive: string | Readable, options: ImportOptions): Promise<string> {
-    const { changes = [], message, signal } = options;
+    const { changes = [], message, sourceDateEpoch, signal } = options;
     const platform = platformOf(options.platform);
     const reference = options.reference === undefined ? undefined : taggable(options.reference);
     const config = applyChanges({}, changes);
-    const about = { created: new Date().toISOString(), config, ...(message && { comment: message }) };
+    const created = sourceDateEpoch === undefined ? now() : wholeSeconds(sourceDateEpoch);
+    const about = { created, config, ...(message && { comment: message }) };
     const work = async (): Promise<string> => {
       const layer = await composeLayer(this.layers, (into) => unpack(inputOf(archive), into), signal);
       const image = composeImage(layer, platform, about, 'import');

@@ -106,6 +106,8 @@ export interface ImportOptions {
   changes?: readonly string[] | undefined;
   message?: string | undefined;
   platform?: string | Platform | undefined;
+  /** Seconds since 1970: the image is of then, so that the same tar is the same image. */
+  sourceDateEpoch?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 

@@ -16,6 +16,11 @@ export function shown(stored: string): string {
   return stored.startsWith(hostPrefix) ? stored : familiar(parseReference(stored));
 }
 
+/** RFC 3339 of seconds since 1970, as Go writes them. */
+export function wholeSeconds(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace('.000Z', 'Z');
+}
+
 /** Repository and tag or digest of a stored name. */
 export function parts(stored: string): { repository: string; tag: string | null; digest: string | null } {
   if (stored.startsWith(hostPrefix)) {

@@ -187,11 +187,17 @@ export async function checkLayer(layer: StoredBlob & { signal?: AbortSignal | un
 export interface Changes {
   upper: string;
   lowers: readonly string[];
+  /** Seconds since 1970: what is newer is written as if it were of then. */
+  sourceDateEpoch?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
 /** What the upper tree has added, changed and deleted. */
-export async function diffList({ upper, lowers, signal }: Changes): Promise<{ kind: 'A' | 'C' | 'D'; path: string }[]> {
+export async function diffList({
+  upper,
+  lowers,
+  signal,
+}: Omit<Changes, 'sourceDateEpoch'>): Promise<{ kind: 'A' | 'C' | 'D'; path: string }[]> {
   const lines = await run(['diff', '--list', ...trees({ upper, lowers })], { signal });
   return lines
     .split('\n')
@@ -209,13 +215,17 @@ export async function unpackDiff({ signal, ...changes }: Changes, options: Unpac
 }
 
 /** Trees that lie on each other, topmost first, as the tar of the one that they make. */
-export function exportTar({ lowers, signal }: Omit<Changes, 'upper'>): Output<void> {
-  const { output, verdict } = produce(['export', ...lowers.flatMap((lower) => ['--lower', lower])], false, signal);
+export function exportTar({ signal, ...changes }: Omit<Changes, 'upper'>): Output<void> {
+  const { output, verdict } = produce(['export', ...trees(changes)], false, signal);
   return { stream: reader(output), verdict: verdict.then(() => undefined) };
 }
 
-function trees({ upper, lowers }: Omit<Changes, 'signal'>): string[] {
-  return ['--upper', upper, ...lowers.flatMap((lower) => ['--lower', lower])];
+function trees({ upper, lowers, sourceDateEpoch }: Partial<Changes> & Pick<Changes, 'lowers'>): string[] {
+  return [
+    ...(sourceDateEpoch === undefined ? [] : ['--source-date-epoch', String(sourceDateEpoch)]),
+    ...(upper === undefined ? [] : ['--upper', upper]),
+    ...lowers.flatMap((lower) => ['--lower', lower]),
+  ];
 }
 
 /** Starts the executable: where its standard output is read, and, where it `tells`, what it writes to fd 3 as the verdict. */
