@@ -10,8 +10,10 @@ import { securityOptions } from '../cli/values/security.ts';
 import type { CreateOptions } from '../engine/containers/options.ts';
 import { say } from '../ui/output.ts';
 import { plain } from '../ui/plain.ts';
+import { accessOf, registryFlags } from './registry-flags.ts';
 
 export const containerFlags = {
+  ...registryFlags,
   'add-host': { value: item, multiple: true, description: 'Add a custom host-to-IP mapping (host:ip)' },
   attach: { value: item, short: 'a', multiple: true, description: 'Attach to STDIN, STDOUT or STDERR' },
   'cap-add': { value: item, multiple: true, description: 'Add Linux capabilities' },
@@ -159,6 +161,7 @@ export function createOptions(flags: FlagValues<typeof containerFlags>, command:
     logOptions: Object.fromEntries(flags['log-opt']),
     pull: flags.pull,
     platform: flags.platform,
+    access: accessOf(flags),
   });
 }
 

@@ -5,7 +5,8 @@ export const registryFlags = {
   authfile: { value: text, description: 'Path of the authentication file; REGISTRY_AUTH_FILE names one as well' },
   'tls-verify': {
     value: yes,
-    description: 'Require HTTPS and a trusted certificate (default true, but for KAPSEL_INSECURE_REGISTRIES)',
+    description:
+      'Require HTTPS and a trusted certificate (default true, but for loopback and KAPSEL_INSECURE_REGISTRIES)',
   },
 } as const;
 

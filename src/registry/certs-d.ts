@@ -16,7 +16,11 @@ export function certsDirectories(env: NodeJS.ProcessEnv): string[] {
 }
 
 /** The hosts to ask for a registry, in order; the registry itself is the last. */
-export async function hostsOf(registry: string, directories: readonly string[], insecure: boolean): Promise<Host[]> {
+export async function hostsOf(
+  registry: string,
+  directories: readonly string[],
+  tlsVerify: boolean | undefined,
+): Promise<Host[]> {
   for (const name of [registry, '_default']) {
     for (const parent of directories) {
       const directory = join(parent, name);
@@ -25,12 +29,12 @@ export async function hostsOf(registry: string, directories: readonly string[], 
       if (files.includes('hosts.toml')) {
         const { parseHosts } = await import('./hosts-toml.ts');
         const path = join(directory, 'hosts.toml');
-        return await parseHosts(await read(path), path, registry, insecure);
+        return await parseHosts(await read(path), path, registry, tlsVerify);
       }
-      return [directly(registry, insecure, await certificates(directory, files))];
+      return [directly(registry, tlsVerify, await certificates(directory, files))];
     }
   }
-  return [directly(registry, insecure)];
+  return [directly(registry, tlsVerify)];
 }
 
 /** Docker's names: any .crt is an authority, a .cert is ours, with its .key. */

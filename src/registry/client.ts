@@ -24,7 +24,7 @@ export interface RegistryOptions {
 
 /** How a registry is to be spoken to, this time. */
 export interface Access {
-  /** False: plain http or an unknown certificate will do. */
+  /** False: plain http or an unknown certificate will do. True: not even on this machine. */
   tlsVerify?: boolean | undefined;
   /** Where credentials are looked for, instead of Docker's and containers' places. */
   authFile?: string | undefined;
@@ -86,7 +86,7 @@ export class RegistryClient {
     const { insecure = [], env = process.env } = this.#options;
     const named = [...insecure, ...(env.KAPSEL_INSECURE_REGISTRIES ?? '').split(',').map((name) => name.trim())];
     const { certsDirectories: directories = certsDirectories(env) } = this.#options;
-    return await hostsOf(registry, directories, tlsVerify === false || named.includes(registry));
+    return await hostsOf(registry, directories, tlsVerify ?? (named.includes(registry) ? false : undefined));
   }
 
   #stored(host: Host, repository: string, { authFile }: Access): () => Promise<Credentials | undefined> {

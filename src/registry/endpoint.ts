@@ -30,15 +30,15 @@ export function isLoopback(host: string): boolean {
 }
 
 /**
- * The ways to try, in order.
- * Loopback: plain http, then https. Insecure: https whatever its certificate, then plain http. Anything else: https alone.
+ * The ways to try, in order. Not verified: https whatever its certificate, then plain http. Verified: https alone. Where
+ * nobody has said which, loopback is spoken to by plain http, then https, and anything else by https alone.
  */
-export function endpoints(registry: string, insecure: boolean, tls: Tls = checked): Endpoint[] {
+export function endpoints(registry: string, tlsVerify: boolean | undefined, tls: Tls = checked): Endpoint[] {
   const host = registry === 'docker.io' ? 'registry-1.docker.io' : registry;
-  const secure = { root: `https://${host}/v2`, tls: insecure ? unchecked : tls };
+  const secure = { root: `https://${host}/v2`, tls: tlsVerify === false ? unchecked : tls };
   const plain = { root: `http://${host}/v2`, tls };
-  if (insecure) return [secure, plain];
-  return isLoopback(host) ? [plain, secure] : [secure];
+  if (tlsVerify === false) return [secure, plain];
+  return tlsVerify === undefined && isLoopback(host) ? [plain, secure] : [secure];
 }
 
 /**

@@ -84,7 +84,8 @@ export class Failures {
 
 const phrases: Record<Deed, string> = { pull: 'pull', push: 'push', search: 'search', login: 'log in to' };
 
-const trust = 'trust it (ca.crt in certs.d, or NODE_EXTRA_CA_CERTS) or name it as an insecure registry';
+const insecurely = 'give --tls-verify=false or name it in KAPSEL_INSECURE_REGISTRIES';
+const trust = `trust it (ca.crt in certs.d, or NODE_EXTRA_CA_CERTS), ${insecurely}`;
 const reasons: Record<string, string> = {
   ECONNREFUSED: 'connection refused: is the registry running?',
   ECONNRESET: 'the connection broke',
@@ -93,7 +94,7 @@ const reasons: Record<string, string> = {
   EAI_AGAIN: 'the name server does not answer: check the network',
   EHOSTUNREACH: 'no route to the host',
   ENETUNREACH: 'the network is unreachable',
-  EPROTO: 'it does not speak https; if it is meant not to, name it as an insecure registry',
+  EPROTO: `it does not speak https; if it is meant not to, ${insecurely}`,
   DEPTH_ZERO_SELF_SIGNED_CERT: `its certificate is self-signed: ${trust}`,
   SELF_SIGNED_CERT_IN_CHAIN: `its certificate is of an unknown authority: ${trust}`,
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: `its certificate is of an unknown authority: ${trust}`,

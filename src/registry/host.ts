@@ -20,6 +20,6 @@ export interface Host {
 export const everything: ReadonlySet<Capability> = new Set(['pull', 'resolve', 'push']);
 
 /** The registry itself, as far as nobody has said anything else about it. */
-export function directly(registry: string, insecure: boolean, tls?: Tls): Host {
-  return { name: registry, endpoints: endpoints(registry, insecure, tls), capabilities: everything, headers: {} };
+export function directly(registry: string, tlsVerify: boolean | undefined, tls?: Tls): Host {
+  return { name: registry, endpoints: endpoints(registry, tlsVerify, tls), capabilities: everything, headers: {} };
 }

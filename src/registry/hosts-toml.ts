@@ -20,7 +20,12 @@ interface Settings {
 const mirroring: ReadonlySet<Capability> = new Set(['pull', 'resolve']);
 
 /** `path` is where the text is from: names of files are meant from there. */
-export async function parseHosts(text: string, path: string, registry: string, insecure: boolean): Promise<Host[]> {
+export async function parseHosts(
+  text: string,
+  path: string,
+  registry: string,
+  tlsVerify: boolean | undefined,
+): Promise<Host[]> {
   let document: Settings & { server?: unknown; host?: unknown };
   try {
     document = parse(text);
@@ -36,7 +41,7 @@ export async function parseHosts(text: string, path: string, registry: string, i
     if (typeof settings !== 'object' || settings === null) throw reader.wrong(`host."${address}" is no table`);
     hosts.push({ ...(await reader.host(address, settings, mirroring)), namespace: registry });
   }
-  return [...hosts, await reader.server(server, document, registry, insecure)];
+  return [...hosts, await reader.server(server, document, registry, tlsVerify)];
 }
 
 class Reader {
@@ -62,20 +67,21 @@ class Reader {
   }
 
   /** The registry itself, or what stands in its place. */
-  async server(server: unknown, settings: Settings, registry: string, insecure: boolean): Promise<Host> {
+  async server(server: unknown, settings: Settings, registry: string, tlsVerify: boolean | undefined): Promise<Host> {
     if (server !== undefined && typeof server !== 'string') throw this.wrong('server is no string');
     const tls = await this.#tls(settings);
-    const itself = endpoints(registry, insecure, tls);
+    const itself = endpoints(registry, tlsVerify, tls);
     const common = { capabilities: this.#capabilities(settings, everything), headers: this.#headers(settings) };
     if (server === undefined) return { name: registry, endpoints: itself, ...common };
     const url = this.#url(server);
     const root = this.#root(url, settings);
-    const ways: Endpoint[] = insecure
-      ? [
-          { root, tls: { ...tls, verify: false } },
-          { root: root.replace(/^https:/, 'http:'), tls },
-        ]
-      : [{ root, tls }];
+    const ways: Endpoint[] =
+      tlsVerify === false
+        ? [
+            { root, tls: { ...tls, verify: false } },
+            { root: root.replace(/^https:/, 'http:'), tls },
+          ]
+        : [{ root, tls }];
     // Credentials are for a host: the registry's own are for no other.
     const isItself = itself.some((endpoint) => new URL(endpoint.root).host === url.host);
     if (isItself) return { name: registry, endpoints: ways, ...common };

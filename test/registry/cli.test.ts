@@ -62,6 +62,23 @@ function fails(result: CommandResult, words: RegExp): void {
   assert.not.match(result.stdout, /Succeeded/);
 }
 
+t('run and create pull as pull does: with the credentials and the trust that they are given', async () => {
+  const image = `${registry.host}/some/busybox:1`;
+  const authfile = join(home, 'auth.json');
+  await writeFile(authfile, JSON.stringify({ auths: { [registry.host]: encoded('me:se:cret') } }));
+  const refused = await kapsel(['run', '--rm', image, 'true']);
+  assert.is(refused.exitCode, 125);
+  assert.match(refused.stderr, /pull access denied for .*no credentials/);
+  const strict = await kapsel(['run', '--rm', '--authfile', authfile, '--tls-verify', image, 'true']);
+  assert.is(strict.exitCode, 125);
+  assert.match(strict.stderr, /does not speak https.* --tls-verify=false/);
+  works(await kapsel(['run', '--rm', '-q', '--authfile', authfile, image, 'true']));
+  works(await kapsel(['rmi', image]));
+  const id = works(await kapsel(['create', '-q', '--authfile', authfile, '--tls-verify=false', image])).trim();
+  works(await kapsel(['rm', id]));
+  works(await kapsel(['rmi', image]));
+});
+
 t('logged in by a password from standard input: pulls work until the logout', async () => {
   const image = `${registry.host}/some/busybox:1`;
   fails(await kapsel(['pull', image]), /pull access denied for .*no credentials/);

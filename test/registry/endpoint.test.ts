@@ -7,26 +7,30 @@ import { checked, endpoints, isLoopback, mayLeadTo } from '../../src/registry/en
 const t = suite('endpoints');
 
 t('Docker Hub has another name', () => {
-  assert.equal(endpoints('docker.io', false), [{ root: 'https://registry-1.docker.io/v2', tls: checked }]);
+  assert.equal(endpoints('docker.io', undefined), [{ root: 'https://registry-1.docker.io/v2', tls: checked }]);
 });
 
 for (const host of ['127.0.0.1', '127.9.8.7:5000', 'localhost', 'LOCALHOST:1', '[::1]:5000']) {
   t(`${host} is this machine: plain http first`, () => {
     assert.ok(isLoopback(host));
-    assert.is(endpoints(host, false)[0]?.root, `http://${host}/v2`);
+    assert.is(endpoints(host, undefined)[0]?.root, `http://${host}/v2`);
   });
 }
 
 for (const host of ['127.0.0.1.example:80', 'localhost.example', '128.0.0.1', '[::2]:5000', 'r.example', '10.0.0.1']) {
   t(`${host} is not: https with a certificate, nothing else`, () => {
     assert.not(isLoopback(host));
-    assert.equal(endpoints(host, false), [{ root: `https://${host}/v2`, tls: checked }]);
+    assert.equal(endpoints(host, undefined), [{ root: `https://${host}/v2`, tls: checked }]);
   });
 }
 
+t('https was asked for: nothing else, not even on this machine', () => {
+  assert.equal(endpoints('localhost:5000', true), [{ root: 'https://localhost:5000/v2', tls: checked }]);
+});
+
 t('an insecure registry is still tried with https first', () => {
   assert.equal(
-    endpoints('10.0.0.1:5000', true).map(({ root, tls }) => [root, tls.verify]),
+    endpoints('10.0.0.1:5000', false).map(({ root, tls }) => [root, tls.verify]),
     [
       ['https://10.0.0.1:5000/v2', false],
       ['http://10.0.0.1:5000/v2', true],

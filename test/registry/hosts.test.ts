@@ -296,7 +296,7 @@ t('_default is for whatever has no directory of its own', async () => {
   await say('_default', '[host."https://mirror.example"]\n');
   await say('r.example', 'server = "https://other.example"\n');
   const hosts = async (registry: string) =>
-    (await hostsOf(registry, [certs], false)).map(({ name, endpoints }) => [name, endpoints[0]!.root]);
+    (await hostsOf(registry, [certs], undefined)).map(({ name, endpoints }) => [name, endpoints[0]!.root]);
   assert.equal(await hosts('q.example'), [
     ['mirror.example', 'https://mirror.example/v2'],
     ['q.example', 'https://q.example/v2'],

@@ -173,9 +173,9 @@ export class Containers {
     await reconcile(this.#engine).catch(() => {});
   }
 
-  #image(reference: string, { pull, platform, signal, onProgress }: CreateOptions): Promise<ReadyImage> {
+  #image(reference: string, { pull, platform, access, signal, onProgress }: CreateOptions): Promise<ReadyImage> {
     if (signal?.aborted) return Promise.reject(new AbortedError());
-    return this.#engine.images.ensure(reference, { pull, platform, signal, onProgress });
+    return this.#engine.images.ensure(reference, { ...access, pull, platform, signal, onProgress });
   }
 
   /** A container on its way to its first start: its row is there, and its lock held. */

@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 
 import type { PortRow } from '../../native.ts';
-import type { LayerProgress, PullPolicy } from '../images.ts';
+import type { Access, LayerProgress, PullPolicy } from '../images.ts';
 import type { PortMapping } from '../networks/ports.ts';
 
 export type Signal = NodeJS.Signals | number | string;
@@ -177,6 +177,8 @@ export interface CreateOptions extends ProcessOptions {
   pull?: PullPolicy;
   /** `os/architecture[/variant]` */
   platform?: string;
+  /** How the registry is spoken to, where the image is pulled. */
+  access?: Access;
   /** Attach no stream and return when the program runs. Meaningful to faces only. */
   detach?: boolean;
   /** Ends a pull or a start that is under way. */
