@@ -40,7 +40,6 @@ import type {
 import { inspection, shown } from './images/words.ts';
 
 export type * from './images/types.ts';
-export type { Access } from '../registry/client.ts';
 
 /** What images need of their engine. */
 export interface ImagesHost {

@@ -1,7 +1,17 @@
 // `host:`: images of this machine's own programs, made once and made again when a program changes.
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -83,7 +93,54 @@ t('a program of that name earlier in PATH is the one meant from then on', async 
   assert.is.not((await store.images.ensure('host:ls')).id, first.id);
 });
 
-t('--pull always makes it again, and another executable does too', async () => {
+t('a directory of PATH that was not there, or is a link, counts as much', async () => {
+  const [missing, real, link] = ['missing', 'real', 'link'].map((name) => join(scratch.path, name)) as [
+    string,
+    string,
+    string,
+  ];
+  mkdirSync(real);
+  symlinkSync(real, link);
+  process.env.PATH = `${missing}:${link}:${before}`;
+  const ids = [(await store.images.ensure('host:ls')).id];
+  copyFileSync('/bin/cat', join(real, 'ls'));
+  ids.push((await store.images.ensure('host:ls')).id);
+  mkdirSync(missing);
+  copyFileSync('/bin/true', join(missing, 'ls'));
+  ids.push((await store.images.ensure('host:ls')).id);
+  assert.is(new Set(ids).size, 3);
+});
+
+t('a pull makes it again where a link on the way to it has changed, and not otherwise', async () => {
+  const directory = join(scratch.path, 'alternatives');
+  mkdirSync(directory);
+  for (const name of ['one', 'two']) writeFileSync(join(directory, name), `#!/bin/sh\necho ${name}\n`, { mode: 0o755 });
+  symlinkSync('one', join(directory, 'chosen'));
+  mkdirSync(join(directory, 'bin'));
+  symlinkSync('../chosen', join(directory, 'bin', 'tool'));
+  process.env.PATH = `${join(directory, 'bin')}:${before}`;
+  const first = await store.images.pull('host:tool');
+  assert.equal((await store.images.pull('host:tool')).changed, false);
+  rmSync(join(directory, 'chosen'));
+  symlinkSync('two', join(directory, 'chosen'));
+  const second = await store.images.pull('host:tool');
+  assert.is.not(second.id, first.id);
+  assert.is(await inImage(second, `cat .${directory}/bin/tool`), '#!/bin/sh\necho two\n');
+});
+
+t('another executable than the one that made it makes it again', async () => {
+  const first = await store.images.ensure('host:ls');
+  const memory = join(store.root, 'cache/host', `${encodeURIComponent('host:ls')}.json`);
+  const { ino } = statSync(memory);
+  const known = JSON.parse(readFileSync(memory, 'utf8')) as { deciding: { path: string }[] };
+  const own = known.deciding.find(({ path }) => path.endsWith('/kapsel-runtime'))!;
+  own.path = join(scratch.path, 'kapsel-runtime'); // An older installation, which is there as it was.
+  writeFileSync(memory, JSON.stringify(known));
+  assert.is((await store.images.ensure('host:ls')).id, first.id);
+  assert.is.not(statSync(memory).ino, ino);
+});
+
+t('--pull always makes it again', async () => {
   const first = await store.images.ensure('host:ls');
   const memory = join(store.root, 'cache/host', `${encodeURIComponent('host:ls')}.json`);
   const made = () => statSync(memory).ino;
@@ -92,9 +149,6 @@ t('--pull always makes it again, and another executable does too', async () => {
   assert.is(made(), before);
   assert.is((await store.images.ensure('host:ls', { pull: 'always' })).id, first.id);
   assert.is.not(made(), before);
-  const text = readFileSync(memory, 'utf8');
-  const { sources } = JSON.parse(text) as { sources: { path: string }[] };
-  assert.ok(sources.some(({ path }) => path.endsWith('/kapsel-runtime')));
 });
 
 t('the usual programs, as far as this machine has them', async () => {

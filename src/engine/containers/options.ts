@@ -5,7 +5,8 @@
 import type { Readable } from 'node:stream';
 
 import type { PortRow } from '../../native.ts';
-import type { Access, LayerProgress, PullPolicy } from '../images.ts';
+import type { Access } from '../../registry/client.ts';
+import type { LayerProgress, PullPolicy } from '../images.ts';
 import type { PortMapping } from '../networks/ports.ts';
 
 export type Signal = NodeJS.Signals | number | string;
