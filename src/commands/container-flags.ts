@@ -161,7 +161,7 @@ export function createOptions(flags: FlagValues<typeof containerFlags>, command:
     logOptions: Object.fromEntries(flags['log-opt']),
     pull: flags.pull,
     platform: flags.platform,
-    access: accessOf(flags),
+    access: defined(accessOf(flags)),
   });
 }
 
