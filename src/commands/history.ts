@@ -47,7 +47,8 @@ export function row({ id, created, createdBy, comment, size }: HistoryEntry, hum
   return {
     ID: id === null ? '<missing>' : shortId(id, full),
     CreatedSince: created === null ? 'N/A' : ago(created),
-    CreatedAt: created ?? 'N/A',
+    // Docker's precision.
+    CreatedAt: created?.replace(/\.\d+/, '') ?? 'N/A',
     CreatedBy: full ? command : ellipsis(command, 45),
     Size: human ? humanSize(size) : String(size),
     Comment: full ? comment : ellipsis(comment, 45),

@@ -13,29 +13,46 @@ export const search = defineCommand({
   flags: {
     ...registryFlags,
     format: { value: text, description: "Format output: 'table', 'table TEMPLATE', 'json' or a Go template" },
-    limit: { value: integer, description: 'Max number of search results' },
+    limit: { value: integer, description: 'Max number of search results (default 25)' },
+    'list-tags': { value: yes, description: 'List the tags of a repository' },
     'no-trunc': { value: yes, hidden: true, description: "Don't truncate output" },
   },
   arguments: [{ name: 'REGISTRY[/TERM]', required: true }],
-  examples: [{ command: 'search 127.0.0.1:5000/debian', description: 'Whatever has "debian" in its name' }],
+  examples: [
+    { command: 'search 127.0.0.1:5000/debian', description: 'Whatever has "debian" in its name' },
+    { command: 'search --list-tags 127.0.0.1:5000/debian', description: 'Which of it there are' },
+  ],
   async run({ flags, args: [text = ''] }, context) {
-    const { registry, term } = parseTerm(text);
+    const { format, limit = 25 } = flags;
     const engine = await context.engine();
     const interrupt = interruptible();
+    const options = { ...accessOf(flags), signal: interrupt.signal };
     try {
-      const { signal } = interrupt;
-      const names = await engine.registries.search(registry, term, { ...accessOf(flags), limit: flags.limit, signal });
-      printListing({
-        columns: [{ field: 'Name', header: 'NAME' }],
-        headers: {},
-        rows: names.map((name) => ({ Name: `${registry}/${name}` })),
-        format: flags.format,
+      if (flags['list-tags']) {
+        const names = await engine.images.tagsInRegistry(text, options);
+        const rows = names.slice(0, limit).map(split);
+        printListing({ columns: [nameColumn, { field: 'Tag', header: 'TAG' }], rows, format });
+        return;
+      }
+      const { registry, term } = parseTerm(text);
+      const names = await engine.registries.search(registry, term, { ...options, limit });
+      // What else Docker's rows have, a catalogue does not tell.
+      const rows = names.map((name) => {
+        return { Name: `${registry}/${name}`, Description: '', StarCount: '0', IsOfficial: '' };
       });
+      printListing({ columns: [nameColumn, { field: 'Description', header: 'DESCRIPTION' }], rows, format });
     } finally {
       interrupt.release();
     }
   },
 });
+
+const nameColumn = { field: 'Name', header: 'NAME' };
+
+function split(reference: string): { Name: string; Tag: string } {
+  const colon = reference.lastIndexOf(':');
+  return { Name: reference.slice(0, colon), Tag: reference.slice(colon + 1) };
+}
 
 /** The registry has to be named: nobody can ask all of them. */
 function parseTerm(text: string): { registry: string; term: string } {

@@ -50,7 +50,7 @@ export class NotFoundError extends KapselError {}
 /** It exists already, is in use, or is in a state that does not allow this. */
 export class ConflictError extends KapselError {}
 
-/** A flag, an option or a reference that cannot be understood; Docker exits with 125. */
+/** A flag or an option that cannot be understood; Docker exits with 125, or with 1 where an image is named wrongly. */
 export class InvalidArgumentError extends KapselError {
   constructor(code: string, message: string, details: ErrorDetails = {}) {
     super(code, message, { exitCode: 125, ...details });

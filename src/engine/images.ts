@@ -118,6 +118,7 @@ export class Images {
       throw new InvalidArgumentError(
         'REFERENCE_INVALID',
         `cannot push ${reference}: an id says nothing of where to: tag it first`,
+        { exitCode: 1 },
       );
     }
     const [{ pushImage }, transfer] = await Promise.all([import('./images/transports/copy.ts'), this.#transfer()]);

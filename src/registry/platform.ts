@@ -38,6 +38,7 @@ export function parsePlatform(text: string): Platform {
     throw new InvalidArgumentError(
       'PLATFORM_INVALID',
       `invalid platform ${JSON.stringify(text)}: write os/architecture[/variant], for example linux/arm64`,
+      { exitCode: 1 },
     );
   }
   return normalise({ os, architecture, variant });

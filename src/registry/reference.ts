@@ -107,5 +107,7 @@ function checkRepository(text: string, name: string, repository: string): void {
 }
 
 function invalid(text: string, why: string): InvalidArgumentError {
-  return new InvalidArgumentError('REFERENCE_INVALID', `invalid reference format: ${JSON.stringify(text)}: ${why}`);
+  return new InvalidArgumentError('REFERENCE_INVALID', `invalid reference format: ${JSON.stringify(text)}: ${why}`, {
+    exitCode: 1,
+  });
 }

@@ -260,7 +260,9 @@ t('search where there is a catalogue', async () => {
     works(await kapsel(['search', `${open.host}/busybox`, '--format', '{{.Name}}'])),
     ['other', 'some'].map((name) => `${open.host}/${name}/busybox\n`).join(''),
   );
-  assert.match(works(await kapsel(['search', `${open.host}/`])), /^NAME\n.*\/debian\n/);
+  assert.match(works(await kapsel(['search', `${open.host}/`])), /^NAME +DESCRIPTION\n.*\/debian +\n/);
+  const tags = works(await kapsel(['search', '--list-tags', `${open.host}/some/busybox`]));
+  assert.match(tags, new RegExp(`^NAME +TAG\n${open.host}/some/busybox +1\n$`));
   assert.is(
     works(await kapsel(['search', '--limit', '1', `${open.host}/`, '--format', '{{.Name}}'])).split('\n').length,
     2,

@@ -99,5 +99,7 @@ function words(text: string): string[] {
 }
 
 function invalid(change: string, why: string): InvalidArgumentError {
-  return new InvalidArgumentError('CHANGE_INVALID', `cannot apply the change ${JSON.stringify(change)}: ${why}`);
+  return new InvalidArgumentError('CHANGE_INVALID', `cannot apply the change ${JSON.stringify(change)}: ${why}`, {
+    exitCode: 1,
+  });
 }

@@ -60,6 +60,7 @@ function programsOf(reference: string, path: string): string[] {
   throw new InvalidArgumentError(
     'REFERENCE_INVALID',
     `invalid reference format: ${JSON.stringify(reference)}: ${JSON.stringify(wrong)} is no program: write host:PROGRAM[,PROGRAM…]`,
+    { exitCode: 1 },
   );
 }
 

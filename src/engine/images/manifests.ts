@@ -240,7 +240,9 @@ function annotated(entry: Entry, { os, architecture, variant, osVersion, osFeatu
     ...(osFeatures !== undefined && osFeatures.length > 0 && { 'os.features': osFeatures }),
   };
   if (changed.architecture === '') {
-    throw new InvalidArgumentError('PLATFORM_INVALID', `say for which machine ${entry.reference} is: --os and --arch`);
+    throw new InvalidArgumentError('PLATFORM_INVALID', `say for which machine ${entry.reference} is: --os and --arch`, {
+      exitCode: 1,
+    });
   }
   return { ...entry, descriptor: { ...entry.descriptor, platform: changed } };
 }

@@ -26,7 +26,7 @@ export function isId(reference: string): boolean {
 /** A name that can be given: no digest, which only content has, and not one that is made of this machine's programs. */
 export function taggable(reference: string): Reference {
   const refused = (why: string) =>
-    new InvalidArgumentError('REFERENCE_INVALID', `cannot name an image ${reference}: ${why}`);
+    new InvalidArgumentError('REFERENCE_INVALID', `cannot name an image ${reference}: ${why}`, { exitCode: 1 });
   if (reference.startsWith(hostPrefix)) throw refused("host: is the name of this machine's own programs");
   const parsed = parseReference(reference);
   if (parsed.digest !== undefined) throw refused('a name for a new image has no digest');

@@ -111,7 +111,9 @@ async function copyIntoStore(
   signal: AbortSignal,
 ): Promise<string> {
   if (options.all) {
-    throw new InvalidArgumentError('PLATFORM_INVALID', 'the store holds one platform of a name: leave --all away');
+    throw new InvalidArgumentError('PLATFORM_INVALID', 'the store holds one platform of a name: leave --all away', {
+      exitCode: 1,
+    });
   }
   const reference = canonical(taggable(name));
   const image = await source.image(platformOf(options.platform), signal);
@@ -170,7 +172,8 @@ async function withFilesSink<T>(
   work: (sink: Sink) => Promise<T>,
 ): Promise<T> {
   if (format === 'oci-dir' || format === 'docker-dir') {
-    if (typeof output === 'number') throw new InvalidArgumentError('OUTPUT_INVALID', `${format} needs a directory: -o`);
+    if (typeof output === 'number')
+      throw new InvalidArgumentError('OUTPUT_INVALID', `${format} needs a directory: -o`, { exitCode: 1 });
     const files = await DirectoryFiles.open(output);
     return await filled(format === 'oci-dir' ? new LayoutSink(files) : new DirectorySink(files), work);
   }
@@ -213,5 +216,5 @@ function rewrites({ format, compression }: CopyOptions): boolean {
 
 function unchangeable(): InvalidArgumentError {
   const message = 'all platforms are copied as they are: leave --format and --compression-format away';
-  return new InvalidArgumentError('FORMAT_UNSUPPORTED', message);
+  return new InvalidArgumentError('FORMAT_UNSUPPORTED', message, { exitCode: 1 });
 }
