@@ -41,8 +41,9 @@ export const imageTree = defineCommand({
 export const imageDiff = defineCommand({
   name: 'image diff',
   summary: 'Show what sets the file systems of two images apart',
-  description: 'A is added, C changed, D deleted, from the first image to the second. Times alone make no difference.',
-  flags: { format },
+  description: `A is added, C changed, D deleted, from the first image to the second. Where more or something else than the
+content has changed, it is named: type, mode, owner, content, attributes (extended), time.`,
+  flags: { format, times: { value: yes, description: 'Show also what differs in its time of modification alone' } },
   arguments: [
     { name: 'IMAGE', required: true },
     { name: 'IMAGE', required: true },
@@ -50,17 +51,18 @@ export const imageDiff = defineCommand({
   examples: [{ command: 'image diff app:1 app:2', description: 'With the sizes of files before and after' }],
   async run({ flags, args: [first = '', second = ''] }, context) {
     const engine = await context.engine();
-    const differences = await engine.images.diff(first, second);
+    const differences = await engine.images.diff(first, second, { times: flags.times });
     if (flags.format === 'json') {
       printLine(plainJson(differences));
       return;
     }
     let growth = 0;
-    for (const { kind, path, before, after } of differences) {
+    for (const { kind, path, what, before, after } of differences) {
       growth += (after ?? 0) - (before ?? 0);
       const sizes = { A: after, D: before, C: after }[kind];
       const was = kind === 'C' && before !== null && before !== after ? `${humanSize(before)} → ` : '';
-      printLine(`${kind} ${plain(path)}${sizes === null ? '' : `  ${was}${humanSize(sizes)}`}`);
+      const named = what.length === 0 || what.join() === 'content' ? '' : `  (${what.join(', ')})`;
+      printLine(`${kind} ${plain(path)}${sizes === null ? '' : `  ${was}${humanSize(sizes)}`}${named}`);
     }
     const sign = growth < 0 ? '-' : '+';
     printLine(`${differences.length} differences, ${sign}${humanSize(Math.abs(growth))}`);

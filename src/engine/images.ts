@@ -206,12 +206,12 @@ export class Images {
     };
   }
 
-  /** What sets the trees of two images apart, by path. Costs as much as they differ. */
-  async diff(first: string, second: string): Promise<ImageDifference[]> {
+  /** What sets the trees of two images apart, by path; `times` alone too, where asked. Costs as much as they differ. */
+  async diff(first: string, second: string, { times = false } = {}): Promise<ImageDifference[]> {
     const layersOf = (reference: string) => this.#ready(this.#present(reference).row, reference).layers;
     const stacks = [layersOf(first), layersOf(second)] as const;
     const { compareTrees } = await import('./images/worker.ts');
-    return await compareTrees(...stacks);
+    return await compareTrees(...stacks, times);
   }
 
   /** Lists of the images that one name means on different machines, as they are put together. */

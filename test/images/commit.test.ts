@@ -154,12 +154,13 @@ t('image diff and image tree', async () => {
   await container.commit({ reference: 'compared:1' });
   const differences = await test.engine.images.diff('base:1', 'compared:1');
   const line = (path: string) => differences.find((one) => one.path === path);
-  assert.equal(line('/data/new'), { kind: 'A', path: '/data/new', type: 'file', before: null, after: 4 });
-  assert.equal(line('/data/kept'), { kind: 'D', path: '/data/kept', type: 'file', before: 5, after: null });
+  assert.equal(line('/data/new'), { kind: 'A', path: '/data/new', type: 'file', what: [], before: null, after: 4 });
+  assert.equal(line('/data/kept'), { kind: 'D', path: '/data/kept', type: 'file', what: [], before: 5, after: null });
   assert.equal(line('/data/opaque/above'), {
     kind: 'C',
     path: '/data/opaque/above',
     type: 'file',
+    what: ['content'],
     before: 6,
     after: 11,
   });
@@ -168,6 +169,9 @@ t('image diff and image tree', async () => {
   const { stdout } = await test.kapsel(['image', 'diff', 'base:1', 'compared:1']);
   assert.match(stdout, /^A \/data\/new {2}4B$/m);
   assert.match(stdout, /^C \/data\/opaque\/above {2}6B → 11B$/m);
+  assert.not.match(stdout, /\/data$/m);
+  const timely = await test.kapsel(['image', 'diff', '--times', 'base:1', 'compared:1']);
+  assert.match(timely.stdout, /^C \/data {2}\(time\)$/m);
   const tree = test.engine.images.tree('compared:1');
   assert.equal(
     tree.layers.map(({ diffId }) => diffId),

@@ -17,6 +17,9 @@ use crate::{ExitCode, document, rootless};
 struct Request {
     first: Vec<PathBuf>,
     second: Vec<PathBuf>,
+    /// Whether times that differ make a difference.
+    #[serde(default)]
+    times: bool,
 }
 
 /// `kapsel-runtime compare`.
@@ -37,7 +40,7 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     let failed =
         |error: std::io::Error| kapsel_storage::Error::io("OUTPUT", "cannot write to stdout", &error);
     let mut output = BufWriter::new(std::io::stdout().lock());
-    compare(&request.first, &request.second, &mut |difference| {
+    compare(&request.first, &request.second, request.times, &mut |difference| {
         let line = serde_json::to_vec(&difference).map_err(|error| failed(error.into()))?;
         output.write_all(&line).and_then(|()| output.write_all(b"\n")).map_err(failed)
     })?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
@@ -14,10 +14,10 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, fstatat};
 use serde::Serialize;
 
+use crate::changes::attributes;
 use crate::error::{Error, Result};
 
-/// A path that only one of two trees has, or that is not the same in both. Times alone make no difference: the same
-/// content is written anew by every build.
+/// A path that only one of two trees has, or that is not the same in both.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// `A`: only the second has it; `D`: only the first; `C`: both, but not the same.
@@ -27,6 +27,8 @@ pub struct Difference {
     /// `file`, `directory`, `symlink` or `other`: in the second tree, where it is there.
     #[serde(rename = "type")]
     pub file_type: &'static str,
+    /// What differs where both have it: `type`, or of `mode`, `owner`, `content`, `attributes` (extended) and `time`.
+    pub what: Vec<&'static str>,
     /// Bytes of a regular file in the first tree.
     pub before: Option<u64>,
     /// Bytes of a regular file in the second.
@@ -36,15 +38,17 @@ pub struct Difference {
 /// The directories of a stack that lie on each other at one path, topmost first.
 type Stack = Vec<OwnedFd>;
 
-/// Calls `found` for each difference, by path; of a directory that only one has, for everything in it.
+/// Calls `found` for each difference, by path; of a directory that only one has, for everything in it. Without `times`
+/// those alone make no difference: the same content is written anew by every build.
 pub fn compare(
     first: &[PathBuf],
     second: &[PathBuf],
+    times: bool,
     found: &mut dyn FnMut(Difference) -> Result<()>,
 ) -> Result<()> {
     let first = first.iter().map(|path| top(path)).collect::<Result<Stack>>()?;
     let second = second.iter().map(|path| top(path)).collect::<Result<Stack>>()?;
-    directories(&first, &second, &mut Vec::new(), found)
+    directories(&first, &second, times, &mut Vec::new(), found)
 }
 
 fn top(path: &Path) -> Result<OwnedFd> {
@@ -56,6 +60,7 @@ fn top(path: &Path) -> Result<OwnedFd> {
 fn directories(
     first: &Stack,
     second: &Stack,
+    times: bool,
     path: &mut Vec<u8>,
     found: &mut dyn FnMut(Difference) -> Result<()>,
 ) -> Result<()> {
@@ -79,13 +84,14 @@ fn directories(
         let refused = |errno| failed(path, errno);
         let before = look(first, &name).map_err(refused)?;
         let after = look(second, &name).map_err(refused)?;
-        if let Some(kind) = kind_of(before.as_ref(), after.as_ref(), &name).map_err(refused)? {
-            found(difference(kind, path, before.as_ref(), after.as_ref()))?;
+        let pair = (before.as_ref(), after.as_ref());
+        if let Some((kind, what)) = kind_of(pair, &name, times).map_err(refused)? {
+            found(difference(kind, what, path, pair))?;
         }
         let inside = |entry: Option<Entry>| entry.map(|entry| entry.inside).unwrap_or_default();
         let (below_first, below_second) = (inside(before), inside(after));
         if !below_first.is_empty() || !below_second.is_empty() {
-            directories(&below_first, &below_second, path, found)?;
+            directories(&below_first, &below_second, times, path, found)?;
         }
         path.truncate(length);
     }
@@ -123,7 +129,10 @@ fn look(stack: &Stack, name: &CString) -> nix::Result<Option<Entry>> {
             let directory = directory.try_clone().map_err(|_| Errno::EMFILE)?;
             entry = Some(Entry { stat, directory, inside });
         }
-        let opaque = entry.as_ref().and_then(|entry| entry.inside.last()).is_none_or(is_opaque);
+        let opaque = entry
+            .as_ref()
+            .and_then(|entry| entry.inside.last())
+            .is_none_or(|one| attributes::is_opaque(one.as_fd()));
         if opaque {
             break;
         }
@@ -140,18 +149,6 @@ fn open(directory: &OwnedFd, name: &CString) -> nix::Result<OwnedFd> {
 
 fn is_whiteout(stat: &FileStat) -> bool {
     format(stat) == libc::S_IFCHR && stat.st_rdev == 0
-}
-
-/// overlayfs.rst: "opaque directories"; the second attribute is an ordinary user's.
-fn is_opaque(directory: &OwnedFd) -> bool {
-    [c"trusted.overlay.opaque", c"user.overlay.opaque"].into_iter().any(|name| {
-        let mut value = 0u8;
-        let buffer = (&raw mut value).cast();
-        // SAFETY: one byte may be written to `value`, and the descriptor is open.
-        let length =
-            unsafe { libc::fgetxattr(std::os::fd::AsRawFd::as_raw_fd(directory), name.as_ptr(), buffer, 1) };
-        length == 1 && value == b'y'
-    })
 }
 
 fn same_directories(first: &Stack, second: &Stack) -> nix::Result<bool> {
@@ -178,37 +175,66 @@ fn list(directory: &OwnedFd, names: &mut BTreeSet<CString>) -> nix::Result<()> {
     Ok(())
 }
 
-fn kind_of(before: Option<&Entry>, after: Option<&Entry>, name: &CString) -> nix::Result<Option<char>> {
-    Ok(match (before, after) {
+/// The two that a name stands for.
+type Pair<'a> = (Option<&'a Entry>, Option<&'a Entry>);
+
+fn kind_of(pair: Pair<'_>, name: &CString, times: bool) -> nix::Result<Option<(char, Vec<&'static str>)>> {
+    Ok(match pair {
         (None, None) => None,
-        (None, Some(_)) => Some('A'),
-        (Some(_), None) => Some('D'),
-        (Some(before), Some(after)) => differs(before, after, name)?.then_some('C'),
+        (None, Some(_)) => Some(('A', Vec::new())),
+        (Some(_), None) => Some(('D', Vec::new())),
+        (Some(before), Some(after)) => {
+            let what = differs(before, after, name, times)?;
+            (!what.is_empty()).then_some(('C', what))
+        }
     })
 }
 
-fn differs(before: &Entry, after: &Entry, name: &CString) -> nix::Result<bool> {
+fn differs(before: &Entry, after: &Entry, name: &CString, times: bool) -> nix::Result<Vec<&'static str>> {
     let (one, other) = (&before.stat, &after.stat);
     if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) {
-        return Ok(false);
+        return Ok(Vec::new());
     }
-    if (one.st_mode, one.st_uid, one.st_gid) != (other.st_mode, other.st_uid, other.st_gid) {
-        return Ok(true);
+    if format(one) != format(other) {
+        return Ok(vec!["type"]);
     }
-    match format(one) {
+    // Only files and directories have attributes that a layer keeps.
+    let (content, attributes) = match format(one) {
         libc::S_IFREG => {
-            if one.st_size != other.st_size {
-                return Ok(true);
-            }
-            contents_differ(&file(before, name)?, &file(after, name)?)
+            let (mine, theirs) = (file(before, name)?, file(after, name)?);
+            let content = one.st_size != other.st_size || contents_differ(&mine, &theirs)?;
+            (content, attributes_differ(mine.as_fd(), theirs.as_fd())?)
         }
+        libc::S_IFDIR => match (before.inside.first(), after.inside.first()) {
+            (Some(mine), Some(theirs)) => (false, attributes_differ(mine.as_fd(), theirs.as_fd())?),
+            _ => (false, false),
+        },
         libc::S_IFLNK => {
             let target = |entry: &Entry| readlinkat(entry.directory.as_fd(), name.as_c_str());
-            Ok(target(before)? != target(after)?)
+            (target(before)? != target(after)?, false)
         }
-        libc::S_IFCHR | libc::S_IFBLK => Ok(one.st_rdev != other.st_rdev),
-        _ => Ok(false),
-    }
+        _ => (one.st_rdev != other.st_rdev, false),
+    };
+    let time = |stat: &FileStat| (stat.st_mtime, stat.st_mtime_nsec);
+    let all = [
+        ("mode", one.st_mode != other.st_mode),
+        ("owner", (one.st_uid, one.st_gid) != (other.st_uid, other.st_gid)),
+        ("content", content),
+        ("attributes", attributes),
+        ("time", times && time(one) != time(other)),
+    ];
+    Ok(all.into_iter().filter_map(|(what, differs)| differs.then_some(what)).collect())
+}
+
+/// Overlayfs's own say how layers lie on each other; what an ordinary user could not give a file is among the others.
+fn attributes_differ(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> nix::Result<bool> {
+    let of = |file| {
+        let mut all = attributes::every(file)
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+        all.retain(|(name, _)| !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay."));
+        nix::Result::Ok(all)
+    };
+    Ok(of(one)? != of(other)?)
 }
 
 fn file(entry: &Entry, name: &CString) -> nix::Result<File> {
@@ -236,7 +262,7 @@ fn contents_differ(mut one: &File, mut other: &File) -> nix::Result<bool> {
     }
 }
 
-fn difference(kind: char, path: &[u8], before: Option<&Entry>, after: Option<&Entry>) -> Difference {
+fn difference(kind: char, what: Vec<&'static str>, path: &[u8], (before, after): Pair<'_>) -> Difference {
     let size = |entry: Option<&Entry>| {
         let stat = entry?.stat;
         (format(&stat) == libc::S_IFREG).then(|| u64::try_from(stat.st_size).unwrap_or(0))
@@ -248,7 +274,7 @@ fn difference(kind: char, path: &[u8], before: Option<&Entry>, after: Option<&En
         _ => "other",
     };
     let path = format!("/{}", String::from_utf8_lossy(path));
-    Difference { kind, path, file_type, before: size(before), after: size(after) }
+    Difference { kind, path, file_type, what, before: size(before), after: size(after) }
 }
 
 fn format(stat: &FileStat) -> libc::mode_t {

@@ -1,6 +1,6 @@
 //! What differs between the trees of two stacks of layers.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -31,18 +31,20 @@ impl Layers {
 }
 
 fn opaque(directory: &Path) {
-    let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
-    // SAFETY: two strings that end, one byte, and its length.
-    let set = unsafe {
-        libc::setxattr(path.as_ptr(), c"trusted.overlay.opaque".as_ptr(), c"y".as_ptr().cast(), 1, 0)
-    };
+    set(directory, c"trusted.overlay.opaque", b"y");
+}
+
+fn set(path: &Path, name: &CStr, value: &[u8]) {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: two strings that end, some bytes, and their number.
+    let set = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     assert_eq!(set, 0);
 }
 
 fn lines(first: &[&PathBuf], second: &[&PathBuf]) -> Vec<String> {
     let own = |stack: &[&PathBuf]| stack.iter().map(|path| (*path).clone()).collect::<Vec<_>>();
     let mut found = Vec::new();
-    compare(&own(first), &own(second), &mut |one| {
+    compare(&own(first), &own(second), false, &mut |one| {
         let size = |bytes: Option<u64>| bytes.map_or("-".into(), |bytes| bytes.to_string());
         found.push(format!("{} {} {} {}", one.kind, one.path, size(one.before), size(one.after)));
         Ok(())
@@ -92,4 +94,38 @@ fn a_directory_that_only_one_has_is_told_with_everything_in_it() {
         lines(&[&one], &[&two]),
         ["C /was 4 -", "A /was/now - 2", "D /x - -", "D /x/y - -", "D /x/y/z 1 -"],
     );
+}
+
+#[test]
+fn what_differs_is_told_and_times_only_where_they_matter() {
+    let layers = Layers(tempfile::tempdir().unwrap());
+    let files = [("d/time", "abc"), ("d/attributes", "abc"), ("d/much", "abc"), ("e/in", "abc")];
+    let (one, two) = (layers.layer("one", &files), layers.layer("two", &files));
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    for path in ["d", "d/time", "d/attributes", "d/much", "e", "e/in"] {
+        for root in [&one, &two] {
+            fs::File::open(root.join(path)).unwrap().set_modified(old).unwrap();
+        }
+    }
+    set(&two.join("d/attributes"), c"user.mine", b"x");
+    set(&two.join("e"), c"user.mine", b"x");
+    // Overlayfs's say nothing of the directory itself.
+    set(&one.join("d"), c"trusted.overlay.origin", b"x");
+    fs::write(two.join("d/much"), "abcd").unwrap();
+    fs::set_permissions(two.join("d/much"), PermissionsExt::from_mode(0o600)).unwrap();
+    fs::File::open(two.join("d/much")).unwrap().set_modified(old).unwrap();
+    let later = old + std::time::Duration::from_nanos(1000);
+    fs::File::open(two.join("d/time")).unwrap().set_modified(later).unwrap();
+    let told = |times| {
+        let mut found = Vec::new();
+        compare(std::slice::from_ref(&one), std::slice::from_ref(&two), times, &mut |one| {
+            found.push(format!("{} {}", one.path, one.what.join(",")));
+            Ok(())
+        })
+        .unwrap();
+        found
+    };
+    let always = ["/d/attributes attributes", "/d/much mode,content", "/e attributes"];
+    assert_eq!(told(false), always);
+    assert_eq!(told(true), [always[0], always[1], "/d/time time", always[2]]);
 }

@@ -149,6 +149,8 @@ export interface ImageDifference {
   kind: 'A' | 'C' | 'D';
   path: string;
   type: 'file' | 'directory' | 'symlink' | 'other';
+  /** What differs where both have it: its type, or some of the others. */
+  what: ('type' | 'mode' | 'owner' | 'content' | 'attributes' | 'time')[];
   /** Bytes of a file in the first, and in the second. */
   before: number | null;
   after: number | null;

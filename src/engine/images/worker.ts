@@ -101,8 +101,12 @@ export async function shareFiles(newcomers: readonly Newcomer[]): Promise<void> 
 }
 
 /** What differs between the trees of two stacks of layers, each topmost first. */
-export async function compareTrees(first: readonly string[], second: readonly string[]): Promise<ImageDifference[]> {
-  const lines = await run(['compare'], { document: { first, second } });
+export async function compareTrees(
+  first: readonly string[],
+  second: readonly string[],
+  times: boolean,
+): Promise<ImageDifference[]> {
+  const lines = await run(['compare'], { document: { first, second, times } });
   return lines.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line) as ImageDifference]));
 }
 
