@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import type { Engine } from '../../src/index.ts';
 import { compile, median, verdict } from '../ground.ts';
 import { podmanWithNetworks } from '../peers.ts';
-import { inside } from './machine.ts';
+import { inside } from '../../test/harness/machine.ts';
 
 /** Questions a round. */
 const questions = '200';

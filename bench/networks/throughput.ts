@@ -1,11 +1,10 @@
 // TCP by iperf3: between two containers beside a bare pair, and through a published port beside a bare DNAT.
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout } from 'node:timers/promises';
 import type { Container, Engine } from '../../src/index.ts';
 import { median, verdict } from '../ground.ts';
 import { installed } from '../peers.ts';
-import { cable, inside, Machine } from './machine.ts';
+import { cable, inside, Machine, startInside } from '../../test/harness/machine.ts';
 
 const rounds = 5;
 const seconds = '2';
@@ -29,8 +28,7 @@ export async function throughput(engine: Engine): Promise<void> {
     return made;
   };
   const serve = (pid: number) => {
-    const command = ['--net', '--target', String(pid), 'iperf3', '--server'];
-    const server: ChildProcess = spawn('nsenter', command, { stdio: 'ignore' });
+    const server = startInside(pid, 'iperf3', '--server');
     cleanup.defer(() => void server.kill());
   };
   const [one, other, client, router, server] = [
@@ -40,13 +38,14 @@ export async function throughput(engine: Engine): Promise<void> {
     await machine(),
     await machine(),
   ];
-  cable('pair', [one.pid, '10.95.0.1/24'], [other.pid, '10.95.0.2/24']);
-  cable('in', [client.pid, '10.96.0.2/24'], [router.pid, '10.96.0.1/24']);
-  cable('out', [router.pid, '10.94.0.1/24'], [server.pid, '10.94.0.2/24']);
-  cable('host', [client.pid, '10.97.0.2/24'], [process.pid, '10.97.0.1/24']);
-  server.run('ip', 'route', 'add', 'default', 'via', '10.94.0.1');
-  router.run('sysctl', '-qw', 'net.ipv4.ip_forward=1');
-  router.run(
+  cable('pair', { pid: one.pid, addresses: ['10.95.0.1/24'] }, { pid: other.pid, addresses: ['10.95.0.2/24'] });
+  cable('in', { pid: client.pid, addresses: ['10.96.0.2/24'] }, { pid: router.pid, addresses: ['10.96.0.1/24'] });
+  cable('out', { pid: router.pid, addresses: ['10.94.0.1/24'] }, { pid: server.pid, addresses: ['10.94.0.2/24'] });
+  cable('host', { pid: client.pid, addresses: ['10.97.0.2/24'] }, { pid: process.pid, addresses: ['10.97.0.1/24'] });
+  inside(server.pid, 'ip', 'route', 'add', 'default', 'via', '10.94.0.1');
+  inside(router.pid, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  inside(
+    router.pid,
     'nft',
     'table ip bare { chain pre { type nat hook prerouting priority dstnat; tcp dport 5301 dnat to 10.94.0.2:5201; }; }',
   );

@@ -104,17 +104,27 @@ export async function tree(directory: string, name: string, fill: (root: string)
   return tar;
 }
 
-/** Debian 12 by mmdebstrap, made once for all test runs: a plain tar. */
-export async function debianTar(): Promise<string> {
+/** Debian 12: a plain tar. */
+export function debianTar(): Promise<string> {
+  return bookwormTar('debian-12', ['--variant=minbase']);
+}
+
+/** Debian's nginx and the libraries that it needs, and nothing else: a plain tar. */
+export function nginxTar(): Promise<string> {
+  return bookwormTar('nginx', ['--variant=extract', '--include=nginx']);
+}
+
+/** By mmdebstrap, made once for all test runs. */
+async function bookwormTar(name: string, options: string[]): Promise<string> {
   const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'kapsel-test');
-  const path = join(cache, 'debian-12.tar');
+  const path = join(cache, `${name}.tar`);
   if (existsSync(path)) return path;
   await mkdir(cache, { recursive: true });
   const working = await mkdtemp(join(tmpdir(), 'kapsel-test-debian-'));
   try {
-    const made = join(working, 'debian.tar');
+    const made = join(working, `${name}.tar`);
     const mode = process.getuid?.() === 0 ? 'root' : 'unshare';
-    await execute('mmdebstrap', ['--quiet', `--mode=${mode}`, '--variant=minbase', 'bookworm', made], {
+    await execute('mmdebstrap', ['--quiet', `--mode=${mode}`, ...options, 'bookworm', made], {
       env: { ...process.env, SOURCE_DATE_EPOCH: '1700000000', TMPDIR: working },
     });
     // Two test files may make it at once: the name appears whole.
