@@ -72,7 +72,7 @@ t('each answers on its own port of the host, and by its name', async () => {
     ['192.0.2.1', '192.0.2.2'],
     ['[2001:db8::1]', '2001:db8::2'],
   ]) {
-    const answers = names.map((_, at) => browser.run('curl', ...get(`http://${host}:${8000 + at}/`)));
+    const answers = names.map((_, at) => browser!.run('curl', ...get(`http://${host}:${8000 + at}/`)));
     assert.equal(
       (await Promise.all(answers)).map(({ stdout, stderr }) => stdout + stderr),
       names.map((name) => `${name} for ${from}\n`),
