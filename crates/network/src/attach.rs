@@ -21,6 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts an interface into a network namespace; the caller is in the host's. Nothing is left where it fails.
 pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, interface: &Interface) -> Result<()> {
+    attach_guarded(host, namespace, interface, &mut |_| Ok(()))
+}
+
+/// As [`attach`]; `guard` is called for an interface at a bridge before it is up inside.
+pub(crate) fn attach_guarded(
+    host: &mut Socket,
+    namespace: BorrowedFd<'_>,
+    interface: &Interface,
+    guard: &mut dyn FnMut(&Interface) -> Result<()>,
+) -> Result<()> {
     check_name(&interface.name)?;
     match &interface.uplink {
         Uplink::Bridge { bridge, peer, rate } => {
@@ -28,6 +38,7 @@ pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, interface: &Interfac
             let master = bridge::ensure(host, bridge)?;
             pair(host, namespace, interface, (bridge, master), peer)?;
             let mut set_up = || {
+                guard(interface)?;
                 if let Some(rate) = *rate {
                     let index = link::index_of(host, peer)?;
                     shaper::limit(host, peer, index, rate)?;

@@ -78,12 +78,21 @@ pub struct Connected {
 /// Connects a container; the caller is in the host's network namespace. `PORT_IN_USE`, `INTERFACE_EXISTS`. Nothing of the
 /// container is left where it fails; bridges stay, as they are the networks'.
 pub fn connect(connection: &Connection) -> Result<Connected> {
+    connect_guarded(connection, &mut |_| Ok(()))
+}
+
+/// As [`connect`], for a container that may run already: `guard` is called for each interface at a bridge when its ends are
+/// there and before anything passes.
+pub fn connect_guarded(
+    connection: &Connection,
+    guard: &mut dyn FnMut(&Interface) -> Result<()>,
+) -> Result<Connected> {
     let Connection { table, container, namespace, interfaces, ports } = connection;
     let namespace = namespace::open_path(namespace)?;
     let bridges: Vec<_> = interfaces.iter().filter_map(bridge_of).collect();
     if bridges.is_empty() && ports.is_empty() {
         let host = &mut Socket::open(Family::Route)?;
-        attach_all(host, &namespace, interfaces)?;
+        attach_all(host, &namespace, interfaces, guard)?;
         return Ok(Connected { made: false, filter: None });
     }
     let mut filter = Filter::open(table)?;
@@ -96,11 +105,11 @@ pub fn connect(connection: &Connection) -> Result<Connected> {
     if !ports.is_empty() {
         filter.publish(&published)?;
     }
-    let attached = || {
+    let mut attached = || {
         if !bridges.is_empty() {
             bridge::forward(bridges.iter().any(|bridge| bridge.addresses.iter().any(|cidr| cidr.is_ipv6())))?;
         }
-        attach_all(&mut Socket::open(Family::Route)?, &namespace, interfaces)
+        attach_all(&mut Socket::open(Family::Route)?, &namespace, interfaces, guard)
     };
     if let Err(error) = attached() {
         if !ports.is_empty() {
@@ -145,12 +154,17 @@ fn bridge_of(interface: &Interface) -> Option<&Bridge> {
     }
 }
 
-fn attach_all(host: &mut Socket, namespace: &OwnedFd, interfaces: &[Interface]) -> Result<()> {
+fn attach_all(
+    host: &mut Socket,
+    namespace: &OwnedFd,
+    interfaces: &[Interface],
+    guard: &mut dyn FnMut(&Interface) -> Result<()>,
+) -> Result<()> {
     if interfaces.is_empty() {
         return attach::loopback(namespace.as_fd());
     }
     for (done, interface) in interfaces.iter().enumerate() {
-        let result = attach::attach(host, namespace.as_fd(), interface);
+        let result = attach::attach_guarded(host, namespace.as_fd(), interface, guard);
         result.inspect_err(|_| {
             for interface in &interfaces[..done] {
                 let _ = attach::detach(namespace.as_fd(), &interface.name);

@@ -152,10 +152,10 @@ impl Services {
         ports.iter().filter_map(relayed).for_each(|port| relay.release(port.transport, port.host));
     }
 
-    /// Answers for the names of these networks from now on.
-    pub fn set_records(&mut self, directories: Vec<PathBuf>) {
+    /// Answers for the names of these networks from now on. `near`: the container's addresses on them.
+    pub fn set_networks(&mut self, Names { records, upstreams, .. }: Names, near: Vec<Cidr>) {
         if let Some(server) = &mut self.server {
-            server.set_records(directories);
+            server.set_networks(records, upstreams, near);
         }
     }
 

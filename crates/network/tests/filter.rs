@@ -79,6 +79,28 @@ fn a_network_is_elements_and_goes_without_trace() {
 }
 
 #[test]
+fn neighbouring_networks_come_and_go_by_themselves() {
+    let _host = machine();
+    let mut filter = Filter::open("kapsel").unwrap();
+    filter.ensure().unwrap();
+    let masquerading = |number| {
+        let subnets = [format!("10.9.{number}.0/24"), format!("fd00:0:0:{number}::/64")];
+        Bridge { subnets: subnets.map(|subnet| subnet.parse().unwrap()).to_vec(), ..network(number) }
+    };
+    filter.add_bridge(&masquerading(9)).unwrap();
+    let alone = shell(LIST);
+    for around in [[8, 7], [7, 8]] {
+        for number in around {
+            filter.add_bridge(&masquerading(number)).unwrap();
+        }
+        for number in around {
+            filter.remove_bridge(&format!("kbr{number}")).unwrap();
+        }
+        assert_eq!(shell(LIST), alone);
+    }
+}
+
+#[test]
 fn ports_are_published_all_or_none_and_taken_back_by_whose_they_are() {
     let _host = machine();
     let mut filter = Filter::open("kapsel").unwrap();
@@ -195,12 +217,20 @@ fn a_flushed_table_is_repaired_and_a_whole_one_left_alone() {
         "nft delete table inet kapsel",
         "nft delete element inet kapsel any4 '{ tcp . 1000 }'",
         "nft flush table inet kapsel",
-        "nft add element inet kapsel bridges '{ eth0 }'",
     ] {
         assert_eq!(shell(damage), "", "{damage}");
         assert!(filter.repair(&networks, &ports).unwrap(), "{damage}");
         assert_eq!(shell(LIST), whole, "{damage}");
     }
+    // Another engine's.
+    filter.publish(&[port("b", 99, "10.9.0.2")]).unwrap();
+    assert!(!filter.repair(&networks, &ports).unwrap());
+    shell("nft flush table inet kapsel");
+    assert!(filter.repair(&networks, &ports).unwrap());
+    assert_eq!(filter.published().unwrap().len(), 2001);
+    // Ours already, as after a repair that was faster than the container itself.
+    filter.publish(&[port("b", 98, "10.9.0.2"), port("b", 99, "10.9.0.2")]).unwrap();
+    assert_eq!(filter.published().unwrap().len(), 2002);
 }
 
 #[test]

@@ -92,9 +92,12 @@ fn what_is_wrong_is_one_line() {
         (json!({"action": "statistics", "namespace": "/nowhere"}).to_string(), "NOT_FOUND"),
         (taken.to_string(), "PORT_IN_USE"),
     ] {
-        let twice =
-            if code == "PORT_IN_USE" { format!("network '{document}' > /dev/null") } else { String::new() };
-        let output = run(&format!("{twice}\nnetwork '{document}'"));
+        let first = if code == "PORT_IN_USE" {
+            format!("network '{}' > /dev/null", document.replace("abc", "another"))
+        } else {
+            String::new()
+        };
+        let output = run(&format!("{first}\nnetwork '{document}'"));
         assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
         let error: Value = serde_json::from_slice(&output.stderr).unwrap();
         assert_eq!(error["code"], code, "{error}");

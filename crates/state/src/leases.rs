@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::rows::{AddressWanted, Port};
 
 impl Database {
-    /// Gives a container all the addresses and ports it wants, or none: `ADDRESS_IN_USE`, `NETWORK_FULL`,
-    /// `PORT_IN_USE`. The addresses are in the order they were asked for. They are its own until its life ends.
+    /// Gives a container that lives all the addresses and ports it wants, or none: `CONTAINER_NOT_RUNNING`,
+    /// `ADDRESS_IN_USE`, `NETWORK_FULL`, `PORT_IN_USE`. The addresses are in the order they were asked for. They are its own
+    /// until its life ends.
     pub fn lease(
         &mut self,
         container_id: &str,
@@ -17,6 +18,13 @@ impl Database {
         ports: &[Port],
     ) -> Result<Vec<i64>> {
         self.write(|transaction| {
+            // Nobody would take back what it is given after its end.
+            let lives =
+                "SELECT 1 FROM containers WHERE id = ?1 AND status IN ('starting', 'running', 'paused')";
+            if !transaction.prepare_cached(lives)?.exists([container_id])? {
+                let text = format!("container {container_id} is not running");
+                return Err(Error::new("CONTAINER_NOT_RUNNING", text));
+            }
             for port in ports {
                 take_port(transaction, container_id, port)?;
             }

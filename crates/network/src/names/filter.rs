@@ -54,6 +54,11 @@ impl Filter {
         Ok(Self { exact, below, near, pin, routes: Socket::open(Family::Route)? })
     }
 
+    /// The container is on other networks now.
+    pub(super) fn set_near(&mut self, near: Vec<Cidr>) {
+        self.near = near;
+    }
+
     /// Whether a name is one of them.
     pub(super) fn allows(&self, name: &Name) -> bool {
         self.exact.contains(name) || self.below.iter().any(|domain| name.is_below(domain))

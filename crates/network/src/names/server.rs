@@ -19,6 +19,7 @@ use super::{
     redirect::Redirect,
 };
 use crate::{
+    description::Cidr,
     error::{At, Result},
     keyed::Keyed,
     poll::{self, Poll},
@@ -130,9 +131,13 @@ impl Server {
         })
     }
 
-    /// Other networks' names from now on: the container was connected to one, or taken from it.
-    pub fn set_records(&mut self, directories: Vec<PathBuf>) {
-        self.records = directories.into_iter().map(Records::new).collect();
+    /// Other networks from now on: the container was connected to one, or taken from it. `near`: as of the filter.
+    pub fn set_networks(&mut self, records: Vec<PathBuf>, upstreams: Vec<SocketAddr>, near: Vec<Cidr>) {
+        self.records = records.into_iter().map(Records::new).collect();
+        self.upstreams = upstreams;
+        if let Some(filter) = &mut self.filter {
+            filter.set_near(near);
+        }
     }
 
     /// Does what there is to do; to be called when the descriptor is readable. It never waits.

@@ -102,6 +102,11 @@ impl Element {
         Self { set, key, end: None, data: None, is_end: false, comment: None }
     }
 
+    /// Whether a set cannot have both.
+    pub(crate) fn is_in_place_of(&self, other: &Self) -> bool {
+        (self.set, &self.key, self.is_end) == (other.set, &other.key, other.is_end)
+    }
+
     /// As it is added; to delete one, its key is enough, and its data must not be there.
     pub(crate) fn encode(&self, whole: bool) -> Attributes {
         /// NFTNL_UDATA_SET_ELEM_COMMENT, which nft(8) shows.

@@ -88,8 +88,8 @@ impl Filter {
         })
     }
 
-    /// Makes the table anew, atomically, where it or its elements are not those of these networks and ports. Returns
-    /// whether there was need.
+    /// Makes the table anew, atomically, where it is not ours or lacks what these networks and ports have in it. What else is
+    /// in it stays: another engine of this machine may have it. Returns whether there was need.
     pub fn repair(&mut self, bridges: &[Bridge], ports: &[Published]) -> Result<bool> {
         let mut wanted: Vec<_> = bridges.iter().flat_map(of_bridge).collect();
         for port in ports {
@@ -99,14 +99,15 @@ impl Filter {
         wanted.dedup();
         self.again(|filter| {
             let generation = filter.generation()?;
-            if filter.state()? == State::Whole {
-                let mut found = filter.elements()?;
-                found.sort();
-                if found == wanted {
-                    return Ok(false);
-                }
+            let mut found = filter.elements()?;
+            found.sort();
+            let lacks = wanted.iter().any(|element| found.binary_search(element).is_err());
+            if !lacks && filter.state()? == State::Whole {
+                return Ok(false);
             }
-            filter.load(generation, &wanted)?;
+            found.retain(|element| !wanted.iter().any(|wanted| wanted.is_in_place_of(element)));
+            found.extend_from_slice(&wanted);
+            filter.load(generation, &found)?;
             Ok(true)
         })
     }
@@ -137,28 +138,25 @@ impl Filter {
             let mine: Vec<_> = all.iter().filter(|element| names(element, &key)).collect();
             let blocks: Vec<_> = mine.iter().filter_map(|net| block(net)).collect();
             let elements = all.iter().filter(|element| {
-                let is_subnet = element.set.starts_with("subnet");
-                names(element, &key) || is_subnet && blocks.iter().any(|block| block.contains(&element.key))
+                // Where a block ends, a neighbour's may begin.
+                let is_edge = |block: &[Vec<u8>; 2]| block[usize::from(element.is_end)] == element.key;
+                names(element, &key) || element.set.starts_with("subnet") && blocks.iter().any(is_edge)
             });
             let elements: Vec<_> = elements.cloned().collect();
             filter.delete(generation, &elements)
         })
     }
 
-    /// Publishes ports of a container, all or none. `PORT_IN_USE`, with the id of who has it.
+    /// Publishes ports of a container, all or none; those that a repair has published already are its own. `PORT_IN_USE`,
+    /// with the id of who has it.
     pub fn publish(&mut self, ports: &[Published]) -> Result<()> {
-        for port in ports {
-            of_port(port)?;
+        let mut elements = ports.iter().map(of_port).collect::<Result<Vec<_>>>()?;
+        let mut result = self.put(ports, &elements);
+        if result.as_ref().is_err_and(|error| error.errno == libc::EEXIST) {
+            let found = self.elements_of(|set| !set.data.is_empty())?;
+            elements.retain(|element| !found.contains(element));
+            result = self.put(ports, &elements);
         }
-        let table = self.table.clone();
-        let result = transaction(&mut self.socket, None, |batch| {
-            for port in ports {
-                let Ok(element) = of_port(port) else { continue };
-                let what = format!("cannot publish {}", shown(&port.port));
-                batch
-                    .push(what, change(&table, Kind::NewElement, libc::NLM_F_EXCL, element.set, &[&element]));
-            }
-        });
         match result {
             Err(error) if error.errno == libc::EEXIST => Err(self.taken(ports).unwrap_or(error)),
             Err(error) => Err(error),
@@ -167,6 +165,20 @@ impl Filter {
                 Ok(())
             }
         }
+    }
+
+    fn put(&mut self, ports: &[Published], elements: &[Element]) -> Result<()> {
+        let table = self.table.clone();
+        let what = match ports {
+            [only] => format!("cannot publish {}", shown(&only.port)),
+            several => format!("cannot publish {} ports", several.len()),
+        };
+        transaction(&mut self.socket, None, |batch| {
+            for element in elements {
+                batch
+                    .push(&what, change(&table, Kind::NewElement, libc::NLM_F_EXCL, element.set, &[element]));
+            }
+        })
     }
 
     fn taken(&mut self, ports: &[Published]) -> Option<Error> {
@@ -349,7 +361,9 @@ fn block(net: &Element) -> Option<[Vec<u8>; 2]> {
 
 fn fill(batch: &mut Batch, table: &str, what: &str, kind: Kind, flags: i32, elements: &[Element]) {
     for set in &SETS {
-        let of_it: Vec<_> = elements.iter().filter(|element| element.set == set.name).collect();
+        let mut of_it: Vec<_> = elements.iter().filter(|element| element.set == set.name).collect();
+        // The kernel (6.18) wants the end of an interval right after its beginning.
+        of_it.sort_by_key(|element| (&element.key, !element.is_end));
         for chunk in of_it.chunks(CHUNK) {
             batch.push(what, change(table, kind, flags, set.name, chunk));
         }

@@ -117,7 +117,10 @@ impl Monitor {
         }
         if let Some(started_at) = self.started_at
             && let Some(process) = self.processes.get(&CONTAINER)
-            && client.connection.say(&line(&Event::Started { pid: process.pid, started_at })).is_err()
+            && client
+                .connection
+                .say(&line(&Event::Started { pid: process.pid, started_at, filter_made: false }))
+                .is_err()
         {
             return;
         }

@@ -85,7 +85,7 @@ impl Monitor {
     fn write_record(&self, event: &Event, lost: Option<&str>) {
         let record = match event {
             Event::Failed(failure) => Record {
-                exit_code: i32::from(failure.exit_code),
+                exit_code: failure.recorded(),
                 signal: None,
                 oom_killed: false,
                 started_at: None,

@@ -300,11 +300,13 @@ impl Monitor {
         if id == CONTAINER {
             self.trace.mark("executed");
             self.started_at = Some(started_at);
-            self.tell(&Event::Started { pid, started_at });
+            let filter_made = self.network.as_ref().is_some_and(|network| network.made);
+            self.tell(&Event::Started { pid, started_at, filter_made });
             self.trim_at = Some(Instant::now() + SETTLING);
         } else if let Some(client) = client
             && self.clients.get_mut(&client).is_some_and(|client| {
-                client.connection.say(&line(&Event::Started { pid, started_at }.of_exec())).is_err()
+                let started = Event::Started { pid, started_at, filter_made: false };
+                client.connection.say(&line(&started.of_exec())).is_err()
             })
         {
             self.drop_client(client);

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use kapsel_network::connect::{Connection, connect};
-use kapsel_network::description::Interface;
-use kapsel_network::namespace;
+use kapsel_network::attach;
+use kapsel_network::connect::{Connection, Disconnection, connect, connect_guarded, disconnect};
+use kapsel_network::description::{Interface, Uplink};
+use kapsel_network::egress::Link;
 use kapsel_network::nftables::elements::Port;
 use kapsel_network::nftables::filter::Filter;
 use kapsel_network::services::{Description, Services};
@@ -44,38 +45,47 @@ pub struct Names {
 pub struct Network {
     namespace: OwnedFd,
     container: String,
-    is_published: bool,
+    table: String,
+    interfaces: Vec<Interface>,
+    ports: Vec<Port>,
+    /// Those that the services hold.
+    held: Vec<Port>,
     /// Kept to its end: closing it waits for the kernel.
     filter: Option<Filter>,
     records: Vec<PathBuf>,
     services: Services,
+    /// Whether the packet filter's table was missing, so that what others had in it is missing still.
+    pub made: bool,
     /// The services' descriptor in the monitor's epoll.
     _watched: Watched,
 }
 
 impl Network {
-    /// Makes everything; nothing is left where it fails. The caller is in the host's network namespace.
-    pub fn make(container: &str, networking: &Networking, epoll: &Epoll) -> Result<Self> {
+    /// Makes everything in a network namespace; nothing is left where it fails. The caller is in the host's.
+    pub fn make(container: &str, namespace: OwnedFd, networking: &Networking, epoll: &Epoll) -> Result<Self> {
         let Networking { table, interfaces, ports, services, names } = networking;
-        let namespace = namespace::new()?;
-        let mut filter = connect(&Connection {
+        let mut connected = connect(&Connection {
             table: table.clone(),
             container: container.to_owned(),
             namespace: path(&namespace),
             interfaces: interfaces.clone(),
             ports: ports.clone(),
-        })?
-        .filter;
-        let mut undo = || unpublish(&mut filter, container, !ports.is_empty());
+        })?;
+        let mut undo = || unpublish(&mut connected.filter, container, !ports.is_empty());
+        let held = services.ports.clone();
         let services = Services::start(namespace.as_fd(), services).inspect_err(|_| undo())?;
         let watched = watch(epoll, &services).inspect_err(|_| undo())?;
         let mut network = Self {
             namespace,
             container: container.to_owned(),
-            is_published: !ports.is_empty(),
-            filter,
+            table: table.clone(),
+            interfaces: interfaces.clone(),
+            ports: ports.clone(),
+            held,
+            filter: connected.filter,
             records: Vec::new(),
             services,
+            made: connected.made,
             _watched: watched,
         };
         match network.name(names) {
@@ -85,6 +95,85 @@ impl Network {
                 Err(error)
             }
         }
+    }
+
+    /// Makes of what is there what is wanted, while the container runs. What goes, goes first: it may be in the way. What
+    /// comes, comes wholly or not at all.
+    pub fn change(&mut self, wanted: Networking) -> Result<()> {
+        let Networking { interfaces, ports, services, names, .. } = wanted;
+        let Description { names: server, ports: held, .. } = services;
+        self.let_go(&interfaces, &ports, &held)?;
+        let before = self.interfaces.len();
+        self.take(&interfaces, &ports, &held)?;
+        for (interface, was) in self.interfaces[..before].iter_mut().filter_map(|interface| {
+            let wanted = interfaces.iter().find(|wanted| is_same(interface, wanted))?;
+            (interface.gateways != wanted.gateways).then_some((interface, wanted))
+        }) {
+            attach::route(self.namespace.as_fd(), &was.name, &was.gateways)?;
+            interface.gateways.clone_from(&was.gateways);
+        }
+        if let Some(server) = server {
+            let near = interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect();
+            self.services.set_networks(server, near);
+        }
+        let stale = std::mem::take(&mut self.records);
+        let result = self.name(&names);
+        for path in stale.into_iter().filter(|path| !self.records.contains(path)) {
+            let _ = fs::remove_file(path);
+        }
+        result
+    }
+
+    fn let_go(&mut self, interfaces: &[Interface], ports: &[Port], held: &[Port]) -> Result<()> {
+        let released = missing(&self.held, held);
+        self.services.release(&released);
+        self.held.retain(|port| !released.contains(port));
+        let lost = missing(&self.ports, ports);
+        let goes = |interface: &&Interface| !interfaces.iter().any(|wanted| is_same(interface, wanted));
+        let gone: Vec<_> = self.interfaces.iter().filter(goes).cloned().collect();
+        disconnect(&Disconnection {
+            table: self.table.clone(),
+            container: self.container.clone(),
+            namespace: path(&self.namespace),
+            interfaces: gone.iter().map(|interface| interface.name.clone()).collect(),
+            ports: lost.clone(),
+            routes: Vec::new(),
+        })?;
+        self.ports.retain(|port| !lost.contains(port));
+        self.interfaces.retain(|interface| interfaces.iter().any(|wanted| is_same(interface, wanted)));
+        for link in gone.iter().filter_map(link_of) {
+            self.services.unguard(&link)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, interfaces: &[Interface], ports: &[Port], held: &[Port]) -> Result<()> {
+        let comes = |interface: &&Interface| !self.interfaces.iter().any(|had| is_same(had, interface));
+        let new: Vec<_> = interfaces.iter().filter(comes).cloned().collect();
+        let (ports, held) = (missing(ports, &self.ports), missing(held, &self.held));
+        self.services.hold(&held)?;
+        let services = &mut self.services;
+        let connection = Connection {
+            table: self.table.clone(),
+            container: self.container.clone(),
+            namespace: path(&self.namespace),
+            interfaces: new,
+            ports,
+        };
+        let guard =
+            &mut |interface: &Interface| link_of(interface).map_or(Ok(()), |link| services.guard(&link));
+        let connected = match connect_guarded(&connection, guard) {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.services.release(&held);
+                return Err(error.into());
+            }
+        };
+        self.filter = self.filter.take().or(connected.filter);
+        self.held.extend(held);
+        self.ports.extend(connection.ports);
+        self.interfaces.extend(connection.interfaces);
+        Ok(())
     }
 
     /// Tells the others on its networks who it is.
@@ -117,7 +206,7 @@ impl Network {
         for path in &self.records {
             let _ = fs::remove_file(path);
         }
-        unpublish(&mut self.filter, &self.container, self.is_published);
+        unpublish(&mut self.filter, &self.container, !self.ports.is_empty());
         // The kernel closes it when the monitor is gone, for whom nobody waits.
         std::mem::forget(self.filter);
     }
@@ -127,6 +216,22 @@ fn unpublish(filter: &mut Option<Filter>, container: &str, is_published: bool) {
     if let Some(filter) = filter.as_mut().filter(|_| is_published) {
         let _ = filter.unpublish(container, None);
     }
+}
+
+/// Whether two descriptions are of one interface, whose other end has a new name in each.
+fn is_same(one: &Interface, other: &Interface) -> bool {
+    (&one.name, one.mac, &one.addresses) == (&other.name, other.mac, &other.addresses)
+}
+
+/// What the guard of an interface at a bridge has to know.
+fn link_of(interface: &Interface) -> Option<Link> {
+    let Uplink::Bridge { peer, .. } = &interface.uplink else { return None };
+    Some(Link { peer: peer.clone(), mac: interface.mac, addresses: interface.addresses.clone() })
+}
+
+/// The ports of one list that another lacks.
+fn missing(ports: &[Port], others: &[Port]) -> Vec<Port> {
+    ports.iter().filter(|port| !others.contains(port)).copied().collect()
 }
 
 fn path(namespace: &OwnedFd) -> PathBuf {

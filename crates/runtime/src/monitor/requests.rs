@@ -1,14 +1,17 @@
 //! What clients ask for, carried out.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
+use kapsel_network::namespace::open_path;
 use kapsel_sandbox::{Join, Manner, Stdio, join};
 
 use super::Monitor;
 use super::connection::End;
 use super::epoll::Token;
+use super::network::{Network, Networking};
 use super::process::{CONTAINER, Ours, Pipes};
 use super::start::size;
 use super::stdio::{ClientFd, Direction, Sink};
@@ -93,7 +96,23 @@ impl Monitor {
                 Ok(())
             }
             Request::Update(update) => Ok(self.running_cgroup()?.apply(&update.resources)?),
+            Request::Network(network) => self.change_network(network.network),
         }
+    }
+
+    /// A container that was on no network is found in its own namespace.
+    fn change_network(&mut self, wanted: Networking) -> Result<()> {
+        if self.started_at.is_none() || self.ended_at.is_some() {
+            return Err(not_running());
+        }
+        if let Some(network) = &mut self.network {
+            return network.change(wanted);
+        }
+        let pid = self.processes.get(&CONTAINER).ok_or_else(not_running)?.pid;
+        let namespace = open_path(&PathBuf::from(format!("/proc/{pid}/ns/net")))?;
+        let id = self.settings.run_directory.file_name().unwrap_or_default().to_string_lossy();
+        self.network = Some(Network::make(&id, namespace, &wanted, &self.epoll)?);
+        Ok(())
     }
 
     fn running_cgroup(&self) -> Result<&Cgroup> {

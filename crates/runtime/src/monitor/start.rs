@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kapsel_cgroups::{Cgroup, LinuxResources};
+use kapsel_network::namespace;
 use kapsel_sandbox::spec::{self, NamespaceKind, State, Status};
 use kapsel_sandbox::{Listener, Manner, Plan, Stdio, launch};
 use kapsel_seccomp::{Architecture, Kernel, Profile, Program, Source};
@@ -41,7 +42,7 @@ impl Monitor {
         self.cgroup = cgroup(launch, rootless)?;
         self.trace.mark("cgroup");
         if let Some(networking) = &launch.network {
-            let network = Network::make(&id(launch), networking, &self.epoll)?;
+            let network = Network::make(&id(launch), namespace::new()?, networking, &self.epoll)?;
             join(launch, network.path());
             self.network = Some(network);
             self.trace.mark("network");

@@ -6,6 +6,7 @@ use kapsel_sandbox::spec;
 use serde::{Deserialize, Serialize};
 use serde_json::from_slice;
 
+use super::network::Networking;
 use crate::clock::Timestamp;
 use crate::criu::Terms;
 use crate::error::Error;
@@ -29,6 +30,8 @@ pub enum Request {
     Resume,
     /// To change its limits; what is absent stays.
     Update(Box<Update>),
+    /// To be on these networks, with these ports, and no others.
+    Network(Box<Rewire>),
     /// To be written down, with everything that it has in memory.
     Checkpoint(Box<Checkpoint>),
 }
@@ -52,6 +55,7 @@ impl Request {
             Pause,
             Resume,
             Update,
+            Network,
             Checkpoint,
         }
         Ok(match from_slice::<Asked>(json)?.request {
@@ -63,6 +67,7 @@ impl Request {
             Word::Pause => Self::Pause,
             Word::Resume => Self::Resume,
             Word::Update => Self::Update(from_slice(json)?),
+            Word::Network => Self::Network(from_slice(json)?),
             Word::Checkpoint => {
                 Self::Checkpoint(Box::new(Checkpoint { terms: from_slice(json)?, ..from_slice(json)? }))
             }
@@ -100,6 +105,13 @@ pub struct Stop {
 pub struct Update {
     /// The new limits.
     pub resources: LinuxResources,
+}
+
+/// A request of networks.
+#[derive(Debug, Deserialize)]
+pub struct Rewire {
+    /// All of them, as in the Launch.
+    pub network: Networking,
 }
 
 /// Which descriptors came with a request, in this order.
@@ -173,6 +185,9 @@ pub enum Event {
         pid: i32,
         /// When.
         started_at: Timestamp,
+        /// Whether the packet filter had to be made anew on the way: what other containers had in it is missing.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        filter_made: bool,
     },
     /// It never was.
     Failed(Failure),
@@ -189,6 +204,13 @@ pub struct Failure {
     /// What went wrong.
     #[serde(flatten)]
     pub error: Error,
+}
+
+impl Failure {
+    /// What the container's record has: as Docker's, 128 where the fault is the engine's, whose commands exit with 125.
+    pub fn recorded(&self) -> i32 {
+        if self.exit_code == 125 { 128 } else { i32::from(self.exit_code) }
+    }
 }
 
 /// How a process ended.
@@ -272,7 +294,7 @@ mod tests {
             line(&Reply::Error { code: "A", message: "b" }),
             r#"{"reply":"error","code":"A","message":"b"}"#
         );
-        let started = Event::Started { pid: 7, started_at: Timestamp::now() };
+        let started = Event::Started { pid: 7, started_at: Timestamp::now(), filter_made: false };
         assert!(line(&started).starts_with(r#"{"event":"started","pid":7,"startedAt":"20"#));
         assert!(line(&started.of_exec()).ends_with(r#"Z","exec":true}"#));
         let failed =

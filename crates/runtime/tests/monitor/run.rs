@@ -79,7 +79,7 @@ fn what_the_engine_got_wrong_is_125_and_leaves_nothing() {
         let (container, event, ..) = World::new("echo never").set(pointer, value).run();
         assert_eq!((&event["event"], &event["exitCode"]), (&json!("failed"), &json!(125)), "{pointer}");
         assert!(!event["message"].as_str().unwrap().contains('\n'));
-        assert_eq!(container.record()["exitCode"], 125);
+        assert_eq!(container.record()["exitCode"], 128);
         assert!(container.cgroups().is_empty(), "{pointer}");
     }
 }
