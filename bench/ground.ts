@@ -27,6 +27,7 @@ export interface Roots {
   root: string;
   runRoot: string;
   cgroupParent: string;
+  defaultNetwork: string;
 }
 
 export function ownRoots(directory: string): Roots {
@@ -35,6 +36,8 @@ export function ownRoots(directory: string): Roots {
     // A tmpfs, as /run is on every distribution.
     runRoot: mkdtempSync('/dev/shm/kapsel-bench-run-'),
     cgroupParent: `/kapsel-bench-${process.pid}`,
+    // As the others are run; what a network costs is measured for itself.
+    defaultNetwork: 'none',
   };
 }
 

@@ -70,7 +70,12 @@ function table(all: Peer[], times: (number[] | string)[]): void {
 }
 
 const roots = ownRoots(directory);
-const env = { KAPSEL_ROOT: roots.root, KAPSEL_RUN_ROOT: roots.runRoot, KAPSEL_CGROUP_PARENT: roots.cgroupParent };
+const env = {
+  KAPSEL_ROOT: roots.root,
+  KAPSEL_RUN_ROOT: roots.runRoot,
+  KAPSEL_CGROUP_PARENT: roots.cgroupParent,
+  KAPSEL_DEFAULT_NETWORK: roots.defaultNetwork,
+};
 const engine = new Engine(roots);
 await using cleanup = new AsyncDisposableStack();
 cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));

@@ -10,6 +10,7 @@ const engine = new Engine({
   root: process.env.KAPSEL_ROOT as string,
   runRoot: process.env.KAPSEL_RUN_ROOT as string,
   cgroupParent: process.env.KAPSEL_CGROUP_PARENT as string,
+  defaultNetwork: 'none',
 });
 const byte = Buffer.alloc(1);
 const run = () => engine.containers.run(process.argv[2] as string, { command: ['/bin/true'], rm: true });

@@ -94,7 +94,15 @@ async function uvuFile(path: string): Promise<void> {
   const source = await readFile(join(repository, path), 'utf8');
   const deadline = Number(/^\/\/ deadline: (\d+)$/m.exec(source)?.[1] ?? 120);
   const directory = await scratch(path);
-  const env = { ...process.env, ...directory.env, NO_COLOR: '1', FORCE_COLOR: '0', NODE_NO_WARNINGS: '1' };
+  const env = {
+    ...process.env,
+    ...directory.env,
+    NO_COLOR: '1',
+    FORCE_COLOR: '0',
+    NODE_NO_WARNINGS: '1',
+    // No test makes a bridge in the machine's own network namespace unasked.
+    KAPSEL_DEFAULT_NETWORK: 'none',
+  };
   const { output, status, timedOut } = await run(process.execPath, [path], env, deadline);
   const complaints = [
     ...(timedOut ? [`it did not end within ${deadline} s: a hanging test or a handle left open`] : []),

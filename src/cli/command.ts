@@ -42,6 +42,8 @@ export interface GlobalOptions {
   root?: string;
   runRoot?: string;
   cgroupParent?: string;
+  defaultNetwork?: string;
+  publishDefault?: string;
   debug: boolean;
 }
 

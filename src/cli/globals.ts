@@ -10,6 +10,14 @@ export const globalFlags = {
   root: { value: text, description: 'Directory of what stays: images, containers, volumes (KAPSEL_ROOT)' },
   'run-root': { value: text, description: 'Directory of what a reboot may take (KAPSEL_RUN_ROOT)' },
   'cgroup-parent': { value: text, description: 'Cgroup under which containers get theirs (KAPSEL_CGROUP_PARENT)' },
+  'default-network': {
+    value: text,
+    description: 'Network of containers that name none: bridge, none, host or NAME (KAPSEL_DEFAULT_NETWORK)',
+  },
+  'publish-default': {
+    value: text,
+    description: 'Address of the host for published ports that name none (KAPSEL_PUBLISH_DEFAULT)',
+  },
 } satisfies Flags;
 
 export interface Globals extends GlobalOptions {
@@ -29,13 +37,18 @@ export function parseGlobals(argv: readonly string[], environment: NodeJS.Proces
     const given = (values[flag] as string | undefined) ?? environment[variable];
     return given ? resolve(given) : undefined;
   };
-  const cgroupParent = (values['cgroup-parent'] as string | undefined) ?? environment['KAPSEL_CGROUP_PARENT'];
+  const word = (flag: string, variable: string) => (values[flag] as string | undefined) || environment[variable];
+  const cgroupParent = word('cgroup-parent', 'KAPSEL_CGROUP_PARENT');
+  const defaultNetwork = word('default-network', 'KAPSEL_DEFAULT_NETWORK');
+  const publishDefault = word('publish-default', 'KAPSEL_PUBLISH_DEFAULT');
   const root = directory('root', 'KAPSEL_ROOT');
   const runRoot = directory('run-root', 'KAPSEL_RUN_ROOT');
   return {
     ...(root && { root }),
     ...(runRoot && { runRoot }),
     ...(cgroupParent && { cgroupParent }),
+    ...(defaultNetwork && { defaultNetwork }),
+    ...(publishDefault && { publishDefault }),
     debug: values['debug'] === true || Boolean(environment['DEBUG']),
     help,
     version: values['version'] === true,

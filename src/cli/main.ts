@@ -43,12 +43,8 @@ export async function runCommand(
   const context: Context = {
     globals,
     async engine() {
-      const { root, runRoot, cgroupParent } = globals;
-      return (opened ??= new Engine({
-        ...(root !== undefined && { root }),
-        ...(runRoot !== undefined && { runRoot }),
-        ...(cgroupParent !== undefined && { cgroupParent }),
-      }));
+      const { debug: _, ...options } = globals;
+      return (opened ??= new Engine(options));
     },
   };
   try {

@@ -20,7 +20,14 @@ import { load } from '../commands/load.ts';
 import { login } from '../commands/login.ts';
 import { logout } from '../commands/logout.ts';
 import { logs } from '../commands/logs.ts';
-import { networkCreate, networkList, networkRemove } from '../commands/network.ts';
+import {
+  networkConnect,
+  networkCreate,
+  networkDisconnect,
+  networkList,
+  networkPrune,
+  networkRemove,
+} from '../commands/network.ts';
 import {
   manifestAdd,
   manifestAnnotate,
@@ -32,6 +39,7 @@ import {
 import { pause } from '../commands/pause.ts';
 import { pluginsInstall, pluginsLink, pluginsList, pluginsUninstall } from '../commands/plugins.ts';
 import { containerPrune, imagePrune, systemPrune, volumePrune } from '../commands/prune.ts';
+import { port, portAdd, portRemove } from '../commands/port.ts';
 import { ps } from '../commands/ps.ts';
 import { pull } from '../commands/pull.ts';
 import { push } from '../commands/push.ts';
@@ -77,8 +85,11 @@ export const commands: readonly Command<any>[] = [
   login,
   logout,
   logs,
+  networkConnect,
   networkCreate,
+  networkDisconnect,
   networkList,
+  networkPrune,
   networkRemove,
   manifestAdd,
   manifestAnnotate,
@@ -91,6 +102,9 @@ export const commands: readonly Command<any>[] = [
   pluginsLink,
   pluginsList,
   pluginsUninstall,
+  port,
+  portAdd,
+  portRemove,
   ps,
   pull,
   push,
@@ -120,7 +134,7 @@ const byName = new Map(commands.map((command) => [command.name, command]));
 
 /** Docker's long forms, and the verbs they are. */
 const longForms: ReadonlyMap<string, string> = new Map([
-  ...'attach checkpoint commit create diff exec export inspect kill logs pause ps restart restore rm run start stop unpause wait'
+  ...'attach checkpoint commit create diff exec export inspect kill logs pause port ps restart restore rm run start stop unpause wait'
     .split(' ')
     .map((verb) => [`container ${verb}`, verb] as const),
   ...'copy history import inspect load pull push save tag'.split(' ').map((verb) => [`image ${verb}`, verb] as const),
@@ -147,6 +161,7 @@ export const nouns: Readonly<Record<string, string>> = {
   network: 'Manage networks',
   manifest: 'Manage image manifests and manifest lists',
   plugins: 'List and manage plugins',
+  port: 'Manage published ports',
   system: 'Manage kapsel',
   volume: 'Manage volumes',
 };

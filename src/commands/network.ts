@@ -1,11 +1,14 @@
 // `kapsel network …`: short verbs of one noun, in Docker's words.
 import { defineCommand } from '../cli/command.ts';
-import { text, yes } from '../cli/values/basic.ts';
+import { item, text, yes } from '../cli/values/basic.ts';
 import { label } from '../cli/values/environment.ts';
-import { filter, filters } from '../cli/values/filter.ts';
+import { filter, filters, filterValue } from '../cli/values/filter.ts';
 import { pair } from '../cli/values/pair.ts';
+import { timestamp } from '../cli/values/time.ts';
+import { rfc3339 } from '../engine/events.ts';
 import type { Network } from '../engine/networks.ts';
 import { printLine } from '../ui/output.ts';
+import { confirm } from './confirm.ts';
 import { each } from './each.ts';
 import { printListing } from './listing.ts';
 
@@ -108,6 +111,72 @@ export const networkRemove = defineCommand({
       await engine.networks.remove(name, { force: flags.force });
       printLine(name);
     });
+  },
+});
+
+export const networkConnect = defineCommand({
+  name: 'network connect',
+  summary: 'Connect a container to a network',
+  flags: {
+    alias: { value: item, multiple: true, description: 'Add network-scoped alias for the container' },
+    ip: { value: text, description: 'IPv4 address (e.g., "172.30.100.104")' },
+    ip6: { value: text, description: 'IPv6 address (e.g., "2001:db8::33")' },
+    'mac-address': { value: text, description: 'MAC address (e.g., "92:d0:c6:0a:29:33")' },
+    'interface-name': { value: text, description: 'Name of the interface in the container' },
+  },
+  arguments: [
+    { name: 'NETWORK', required: true },
+    { name: 'CONTAINER', required: true },
+  ],
+  examples: [{ command: 'network connect --alias db backend postgres', description: 'While it runs' }],
+  async run({ flags, args: [network = '', container = ''] }, context) {
+    const engine = await context.engine();
+    await engine.networks.connect(network, container, {
+      aliases: flags.alias,
+      ip: flags.ip,
+      ip6: flags.ip6,
+      macAddress: flags['mac-address'],
+      interface: flags['interface-name'],
+    });
+  },
+});
+
+export const networkDisconnect = defineCommand({
+  name: 'network disconnect',
+  summary: 'Disconnect a container from a network',
+  flags: { force: { value: yes, short: 'f', description: 'Do not complain where it is not connected' } },
+  arguments: [
+    { name: 'NETWORK', required: true },
+    { name: 'CONTAINER', required: true },
+  ],
+  examples: [{ command: 'network disconnect backend postgres', description: 'While it runs' }],
+  async run({ flags, args: [network = '', container = ''] }, context) {
+    const engine = await context.engine();
+    await engine.networks.disconnect(network, container, { force: flags.force });
+  },
+});
+
+export const networkPrune = defineCommand({
+  name: 'network prune',
+  summary: 'Remove all unused networks',
+  flags: {
+    filter: { value: filter, multiple: true, description: "Provide filter values (e.g. 'label=KEY', 'until=24h')" },
+    force: { value: yes, short: 'f', description: 'Do not prompt for confirmation' },
+  },
+  arguments: [],
+  examples: [{ command: 'network prune -f', description: 'Those that no container is on' }],
+  async run({ flags }, context) {
+    const { 'label!': withoutLabels = [], until, ...given } = filters(flags.filter, ['label', 'label!', 'until']);
+    const before = until && filterValue('until', until, timestamp.parse);
+    const hasLabels = selection(given);
+    const isWanted = (network: Network) =>
+      hasLabels(network) &&
+      !withoutLabels.some((label) => selection({ label: [label] })(network)) &&
+      (before === undefined || network.createdAt < rfc3339(before));
+    confirm(flags.force, 'This will remove all custom networks not used by at least one container.', 'network prune');
+    const engine = await context.engine();
+    const removed = await engine.networks.prune(isWanted);
+    if (removed.length > 0) printLine(['Deleted Networks:', ...removed, ''].join('\n'));
   },
 });
 

@@ -6,10 +6,12 @@ import { mkdirSync } from 'node:fs';
 import { Database } from '../native.ts';
 import { Containers } from './containers/containers.ts';
 import { diskError } from './disk.ts';
+import { InvalidArgumentError } from './errors.ts';
 import { Events } from './events.ts';
 import { Images } from './images.ts';
 import { describeEngine, type EngineInfo, type EngineVersion, version } from './info.ts';
 import { Networks } from './networks.ts';
+import { parseAddress } from './networks/addresses.ts';
 import { System } from './system.ts';
 import { Registries } from './registries.ts';
 import { Volumes } from './volumes.ts';
@@ -21,6 +23,10 @@ export interface EngineOptions {
   runRoot?: string;
   /** The cgroup under which containers get theirs; `/kapsel` unless told. */
   cgroupParent?: string;
+  /** The network of containers that name none: `bridge` as root, unless told; `none`, `host`, or a network's name. */
+  defaultNetwork?: string;
+  /** The host's address for published ports that name none; every one unless told. */
+  publishDefault?: string;
   /** Registries spoken to without a trusted certificate: `host[:port]`. */
   insecureRegistries?: readonly string[];
 }
@@ -29,6 +35,8 @@ export class Engine implements AsyncDisposable {
   readonly root: string;
   readonly runRoot: string;
   readonly cgroupParent: string;
+  readonly defaultNetwork: string;
+  readonly publishDefault: string | undefined;
   readonly insecureRegistries: readonly string[];
   readonly containers: Containers;
   readonly images: Images;
@@ -45,6 +53,8 @@ export class Engine implements AsyncDisposable {
     this.root = options.root ?? usual!.root;
     this.runRoot = options.runRoot ?? usual!.runRoot;
     this.cgroupParent = options.cgroupParent ?? '/kapsel';
+    this.defaultNetwork = options.defaultNetwork ?? (process.geteuid!() === 0 ? 'bridge' : 'none');
+    this.publishDefault = hostAddress(options.publishDefault);
     this.insecureRegistries = options.insecureRegistries ?? [];
     this.containers = new Containers(this);
     this.images = new Images(this);
@@ -104,6 +114,14 @@ export class Engine implements AsyncDisposable {
     }
     return new Database(path);
   }
+}
+
+function hostAddress(given: string | undefined): string | undefined {
+  if (given === undefined || parseAddress(given)) return given;
+  throw new InvalidArgumentError(
+    'ADDRESS_INVALID',
+    `invalid address '${given}' for published ports: give an IP address`,
+  );
 }
 
 function usualDirectories(): { root: string; runRoot: string } {

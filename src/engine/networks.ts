@@ -1,7 +1,8 @@
 // Networks: what containers reach each other through, and the world. Here they are names, addresses and rows; what the
 // kernel has of one is made when its first container starts.
 
-import type { NetworkRow } from '../native.ts';
+import type { NetworkRow, PortRow } from '../native.ts';
+import type { NetworkRequest } from './containers/options.ts';
 import type { Engine } from './engine.ts';
 import { ConflictError, InvalidArgumentError, KapselError, NotFoundError } from './errors.ts';
 import { parseSubnet } from './networks/addresses.ts';
@@ -20,7 +21,8 @@ import {
   chooseSubnet6,
   type NetworkSubnet,
 } from './networks/subnets.ts';
-import { removeRemains } from './networks/remains.ts';
+import type { PublishOptions } from './networks/opening.ts';
+import type { PortMapping } from './networks/ports.ts';
 import { randomHex } from './random.ts';
 
 export type { NetworkOptions } from './networks/options.ts';
@@ -51,7 +53,10 @@ export interface Network {
   containers: NetworkMember[];
 }
 
-/** The network of containers that name none. */
+/** What a container has on a network that it is put on. */
+export type ConnectOptions = Omit<NetworkRequest, 'network'>;
+
+/** The network that is always there. */
 export const defaultNetwork = 'bridge';
 
 /** Words of `--network` that are no network of ours. */
@@ -105,6 +110,7 @@ export class Networks {
       if (force && error instanceof NotFoundError) return;
       throw error;
     }
+    const { removeRemains } = await import('./networks/remains.ts');
     await removeRemains(this.#engine, row);
   }
 
@@ -123,6 +129,56 @@ export class Networks {
       }
     }
     return removed;
+  }
+
+  /** Puts a container, running or not, on a network. ENDPOINT_EXISTS, NETWORK_CONFLICT, ADDRESS_IN_USE. */
+  async connect(reference: string, container: string, options: ConnectOptions = {}): Promise<void> {
+    const { connect, ofHost } = await import('./networks/membership.ts');
+    if (reference === 'host') throw new ConflictError('NETWORK_CONFLICT', ofHost);
+    if (reference === 'none') {
+      throw new ConflictError('NETWORK_CONFLICT', 'a container on the network none cannot be on it and others');
+    }
+    await connect(this.#engine, container, this.row(reference), options);
+  }
+
+  /** Takes a container, running or not, from a network. ENDPOINT_NOT_FOUND, which is no error with `force`. */
+  async disconnect(reference: string, container: string, { force = false }: { force?: boolean | undefined } = {}) {
+    const { disconnect, leaveNone, ofHost } = await import('./networks/membership.ts');
+    if (reference === 'host') throw new ConflictError('NETWORK_CONFLICT', ofHost);
+    try {
+      if (reference === 'none') await leaveNone(this.#engine, container);
+      else await disconnect(this.#engine, container, this.row(reference));
+    } catch (error) {
+      if (!(force && error instanceof NotFoundError)) throw error;
+    }
+  }
+
+  /** Opens more ports of a container, running or not: `-p`'s notation. PORT_INVALID, PORT_IN_USE. */
+  async publish(
+    container: string,
+    ports: readonly (string | PortMapping)[],
+    options: PublishOptions = {},
+  ): Promise<void> {
+    const { publish } = await import('./networks/opening.ts');
+    await publish(this.#engine, container, ports, options);
+  }
+
+  /** Closes ports of a container: by its own port, or in `-p`'s notation. PORT_NOT_FOUND. */
+  async unpublish(container: string, ports: readonly (string | PortMapping)[]): Promise<void> {
+    const { unpublish } = await import('./networks/opening.ts');
+    await unpublish(this.#engine, container, ports);
+  }
+
+  /** The ports of the host that lead to a running container, by its own. CONTAINER_NOT_FOUND. */
+  async ports(container: string): Promise<PortRow[]> {
+    const { id } = await this.#engine.containers.get(container);
+    return this.#engine.database.ports(id);
+  }
+
+  /** Puts back what somebody has flushed out of the packet filter. True where something was missing. */
+  async repair(): Promise<boolean> {
+    const { repair } = await import('./networks/repair.ts');
+    return await repair(this.#engine);
   }
 
   /** For the engine's own rooms. The default network is made here. */

@@ -70,7 +70,7 @@ function processesOf(engine: TestEngine): number[] {
 function victim(script: string) {
   const code = `
     import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
-    const engine = new Engine(${JSON.stringify({ root: test.root, runRoot: test.runRoot, cgroupParent: test.cgroupParent })});
+    const engine = new Engine(${JSON.stringify(test.options)});
     const image = ${JSON.stringify(image)};
     ${script}`;
   return spawn(process.execPath, ['--input-type=module-typescript', '-e', code], {
@@ -148,14 +148,13 @@ t('a detached --rm container whose monitor is killed vanishes by the next comman
 });
 
 t('a run cleans up after the dead, too', async () => {
-  const { root, runRoot, cgroupParent } = test;
   const container = await test.engine.containers.start(image, { command: ['sleep', '60'], rm: true });
   const { Pid } = (await container.inspect()).State;
   // Without its starter, who would see it.
   await test.engine.close();
   process.kill(parentOf(Pid), 'SIGKILL');
   await until(() => isGone(Pid));
-  await using other = new Engine({ root, runRoot, cgroupParent });
+  await using other = new Engine(test.options);
   await other.containers.run(image, { command: ['bash', '-c', 'exit 0'] });
   assert.equal(await test.census(), before);
 });

@@ -26,7 +26,8 @@ function onSmallDisk(options: string, lines: string): string {
   const code = `
     import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
     import { readdirSync, writeFileSync, rmSync, statfsSync } from 'node:fs';
-    const engine = new Engine({ root: '${directory}/root', runRoot: '${directory}-run', cgroupParent: '${cgroupParent}' });
+    const engine = new Engine({ root: '${directory}/root', runRoot: '${directory}-run', cgroupParent: '${cgroupParent}',
+      defaultNetwork: 'none' });
     const image = 'host:bash';
     ${lines}
     await engine.close();

@@ -14,6 +14,7 @@ const paths = containerPaths('/root', '/run', id);
 function launched(options: CreateOptions = {}, ground: Partial<Ground> = {}) {
   const settings = resolveSettings(id, { Cmd: ['true'] }, options, {
     cgroupParent: '/kapsel',
+    defaultNetwork: 'none',
     hostname: 'machine',
     cpus: new Set([0]),
   });

@@ -7,7 +7,7 @@ import type { ProcessDefaults } from '../../src/registry/oci.ts';
 import { refuses } from './refuses.ts';
 
 const id = 'abcdef0123456789'.repeat(4);
-const surroundings = { cgroupParent: '/kapsel', hostname: 'machine', cpus: new Set([0, 1]) };
+const surroundings = { cgroupParent: '/kapsel', defaultNetwork: 'none', hostname: 'machine', cpus: new Set([0, 1]) };
 const path = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 function settle(image: ProcessDefaults, options: CreateOptions = {}) {

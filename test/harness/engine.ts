@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, readdir, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { Engine } from '../../src/index.ts';
+import { Engine, type EngineOptions } from '../../src/index.ts';
 
 const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
 /** Where every test of this file keeps its files; made by the runner, or here when a file is run by hand. */
@@ -62,6 +62,8 @@ export class TestEngine {
   readonly root: string;
   readonly runRoot: string;
   readonly cgroupParent: string;
+  /** What another engine on the same roots is made of. */
+  readonly options: EngineOptions;
   readonly engine: Engine;
   readonly env: Record<string, string>;
 
@@ -70,8 +72,20 @@ export class TestEngine {
     this.root = join(directory, 'root');
     this.runRoot = join(directory, 'run');
     this.cgroupParent = `/${basename(scratch)}-${basename(directory)}`;
-    this.env = { KAPSEL_ROOT: this.root, KAPSEL_RUN_ROOT: this.runRoot, KAPSEL_CGROUP_PARENT: this.cgroupParent };
-    this.engine = new Engine({ root: this.root, runRoot: this.runRoot, cgroupParent: this.cgroupParent });
+    this.env = {
+      KAPSEL_ROOT: this.root,
+      KAPSEL_RUN_ROOT: this.runRoot,
+      KAPSEL_CGROUP_PARENT: this.cgroupParent,
+      // No bridge in the machine's own network namespace.
+      KAPSEL_DEFAULT_NETWORK: 'none',
+    };
+    this.options = {
+      root: this.root,
+      runRoot: this.runRoot,
+      cgroupParent: this.cgroupParent,
+      defaultNetwork: 'none',
+    };
+    this.engine = new Engine(this.options);
   }
 
   static async make(): Promise<TestEngine> {

@@ -17,7 +17,12 @@ import { Engine } from '../../src/index.ts';
 
 const [, , disk, scratch] = process.argv as [string, string, string, string];
 const root = join(disk, 'root');
-const engine = new Engine({ root, runRoot: join(scratch, 'run'), cgroupParent: '/kapsel-prune-test' });
+const engine = new Engine({
+  root,
+  runRoot: join(scratch, 'run'),
+  cgroupParent: '/kapsel-prune-test',
+  defaultNetwork: 'none',
+});
 
 /** Bytes that others of this file system take: the database grows as it is used. */
 const database = () =>

@@ -132,7 +132,7 @@ t('give the SDK', async () => {
   const script = `
     import { Engine } from 'kapsel';
     const engine = new Engine({ root: process.env.KAPSEL_ROOT, runRoot: process.env.KAPSEL_RUN_ROOT,
-      cgroupParent: process.env.KAPSEL_CGROUP_PARENT });
+      cgroupParent: process.env.KAPSEL_CGROUP_PARENT, defaultNetwork: 'none' });
     const { stdout } = await engine.containers.run('host:bash', { command: ['bash', '-c', 'echo hello'] });
     process.stdout.write(stdout);
     await engine.close();`;

@@ -39,7 +39,7 @@ for (const command of commands) {
 
 t('the TypeScript runs, and its types are there', async () => {
   const { text = '' } = blocks.find(({ language }) => language === 'ts') ?? {};
-  const roots = JSON.stringify({ root: engine.root, runRoot: engine.runRoot, cgroupParent: engine.cgroupParent });
+  const roots = JSON.stringify(engine.options);
   const program = (from: string) =>
     text
       .replace('"kapsel"', JSON.stringify(from))

@@ -113,9 +113,8 @@ t('a terminal carries both streams, and has a size', async () => {
 
 t('an engine closes by `await using`', async () => {
   const { Engine } = await import('../../src/index.ts');
-  const { root, runRoot, cgroupParent } = test;
   {
-    await using engine = new Engine({ root, runRoot, cgroupParent });
+    await using engine = new Engine(test.options);
     assert.is((await engine.containers.run(image, { command: ['bash', '-c', 'echo hi'] })).stdout, 'hi\n');
   }
 });

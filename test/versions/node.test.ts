@@ -44,7 +44,7 @@ for (const major of [22, 26]) {
     const script = `
       import { Engine } from ${JSON.stringify(join(dist, 'index.js'))};
       const engine = new Engine({ root: process.env.KAPSEL_ROOT, runRoot: process.env.KAPSEL_RUN_ROOT,
-        cgroupParent: process.env.KAPSEL_CGROUP_PARENT });
+        cgroupParent: process.env.KAPSEL_CGROUP_PARENT, defaultNetwork: 'none' });
       const { stdout } = await engine.containers.run('host:bash', { command: ['bash', '-c', 'echo $$'], rm: true });
       process.stdout.write(process.versions.node.split('.')[0] + ' ' + stdout);
       await engine.close();`;

@@ -1,17 +1,15 @@
 // One container: a handle on its row, its run directory and its monitor's socket. Holds no truth of its own: every
 // method looks.
 
-import { existsSync, readFileSync, watch } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
 import { close, type ContainerRow } from '../../native.ts';
 import type { Engine } from '../engine.ts';
 import { AbortedError, ConflictError, KapselError, NotFoundError } from '../errors.ts';
-import { Alarm } from '../events.ts';
 import { execRequest } from './exec.ts';
-import { answerTime, MonitorUnresponsiveError } from './exit.ts';
+import { MonitorUnresponsiveError } from './exit.ts';
 import { describeContainer, type ContainerInspect } from './inspect.ts';
 import { readLog } from './logs.ts';
-import { connectMonitor } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
 import type {
   CheckpointOptions,
@@ -32,6 +30,7 @@ import type {
 } from './options.ts';
 import { containerPaths, layerDirectory, type Paths } from './paths.ts';
 import { openPipes } from './pipes.ts';
+import { isAlive, isEnded, reachMonitor } from './reach.ts';
 import { dying, reconcile, removeRemains, whileDead } from './reap.ts';
 import { bystander, join, joining, openSession } from './session.ts';
 import type { Settings } from './settings.ts';
@@ -180,7 +179,7 @@ export class Container {
   async wait(options: { signal?: AbortSignal } = {}): Promise<ExitStatus> {
     const { Connection } = await supervision();
     if (options.signal?.aborted) throw new AbortedError();
-    const fd = await this.#connect(options.signal).catch((error: unknown) => {
+    const fd = await reachMonitor(this.#engine, this.id, options.signal).catch((error: unknown) => {
       if (error instanceof NotFoundError && this.#ended !== undefined) return undefined;
       throw error;
     });
@@ -223,7 +222,7 @@ export class Container {
     const { document } = await this.#row();
     const settings = document as Settings;
     const signal = options.signal === undefined ? settings.stopSignal : signalNumber(options.signal);
-    const fd = await this.#connect();
+    const fd = await reachMonitor(this.#engine, this.id);
     if (fd === undefined) return;
     const connection = new Connection(fd);
     try {
@@ -396,42 +395,10 @@ export class Container {
   /** A connection to its monitor, or CONTAINER_NOT_RUNNING. */
   async #running(prefix = ''): Promise<{ settings: Settings; fd: number }> {
     const row = this.#engine.database.container(this.id);
-    const fd = await this.#connect();
+    const fd = await reachMonitor(this.#engine, this.id);
     if (fd !== undefined) return { settings: row.document as Settings, fd };
     await reconcile(this.#engine);
     throw new ConflictError('CONTAINER_NOT_RUNNING', `${prefix}container ${this.id} is not running`);
-  }
-
-  /** Connects to the monitor, waiting for its socket while the container is being started. Undefined: it is not alive. */
-  async #connect(signal?: AbortSignal): Promise<number | undefined> {
-    const { control, runDirectory } = this.#paths;
-    const fd = connectMonitor(control);
-    if (typeof fd === 'number') return fd;
-    const row = await this.#row();
-    if (!isAlive(row) || !existsSync(runDirectory)) return undefined;
-    let patience = performance.now() + answerTime;
-    const alarm = new Alarm();
-    const watcher = watch(runDirectory, () => alarm.ring());
-    watcher.on('error', () => alarm.ring());
-    // Starting takes milliseconds. One who is killed at it lets go of the lock, of which the kernel tells nobody.
-    const look = setInterval(() => alarm.ring(), 20);
-    const abort = () => alarm.ring();
-    signal?.addEventListener('abort', abort);
-    try {
-      for (;;) {
-        const late = connectMonitor(control);
-        if (typeof late === 'number') return late;
-        if (late === undefined) patience = performance.now() + answerTime;
-        else if (performance.now() > patience) throw new MonitorUnresponsiveError();
-        if (signal?.aborted) throw new AbortedError();
-        if (!existsSync(runDirectory) || !isAlive(await this.#row())) return undefined;
-        await alarm.heard();
-      }
-    } finally {
-      clearInterval(look);
-      signal?.removeEventListener('abort', abort);
-      watcher.close();
-    }
   }
 
   async #lastExit(otherwise = 0): Promise<ExitStatus> {
@@ -444,14 +411,4 @@ export class Container {
       return (await this.#ended) ?? { exitCode: otherwise, oomKilled: false, finishedAt: '' };
     }
   }
-}
-
-export function isAlive(row: ContainerRow): boolean {
-  return row.status === 'starting' || row.status === 'running' || row.status === 'paused';
-}
-
-/** The container was not running, or went away meanwhile. */
-function isEnded(error: unknown): boolean {
-  const { code } = error as KapselError;
-  return code === 'CONTAINER_NOT_RUNNING' || code === 'NOT_RUNNING' || code === 'MONITOR_LOST';
 }

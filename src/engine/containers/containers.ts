@@ -5,6 +5,8 @@ import { hostname } from 'node:os';
 import { close } from '../../native.ts';
 import { diskError } from '../disk.ts';
 import type { Engine } from '../engine.ts';
+import { endpointsFor } from '../networks/endpoints.ts';
+import { exposureWarning } from '../networks/exposure.ts';
 import { AbortedError, ConflictError, KapselError } from '../errors.ts';
 import type { ReadyImage } from '../images.ts';
 import { processorsOnline } from '../info.ts';
@@ -160,7 +162,10 @@ export class Containers {
   async list(options: ListOptions = {}): Promise<ContainerSummary[]> {
     await reconcile(this.#engine);
     const { database } = this.#engine;
-    return summaries(database.containers(), (id) => database.ports(id), options);
+    const named = new Map(database.networks().map(({ id, name }) => [id, name]));
+    const networks = (id: string) =>
+      database.endpointsOfContainer(id).map(({ networkId }) => named.get(networkId) ?? networkId);
+    return summaries(database.containers(), { ports: (id) => database.ports(id), networks }, options);
   }
 
   /**
@@ -200,10 +205,13 @@ export class Containers {
     this.#cpus ??= processorsOnline();
     const settings = resolveSettings(id, image.config.config ?? {}, options, {
       cgroupParent: this.#engine.cgroupParent,
+      defaultNetwork: this.#engine.defaultNetwork,
       hostname: hostname(),
       cpus: this.#cpus,
     });
-    for (const warning of checkGround(settings)) options.onWarning?.(warning);
+    for (const warning of [...checkGround(settings), ...exposureWarning(this.#engine, settings)]) {
+      options.onWarning?.(warning);
+    }
     return {
       ...settings,
       mounts: settings.mounts.map((mount) =>
@@ -233,7 +241,7 @@ export class Containers {
           layers: image.config.rootfs.diff_ids,
           autoRemove: settings.rm,
           labels: { ...image.config.config?.Labels, ...options.labels },
-          networks: settings.networks.map((request) => [this.#engine.networks.row(request.network).id, request]),
+          networks: endpointsFor(this.#engine, settings.networks),
           document: settings,
         });
         return name;

@@ -5,12 +5,15 @@ import { InvalidArgumentError } from '../errors.ts';
 import type { ContainerSummary, ListOptions } from './options.ts';
 import type { Settings } from './settings.ts';
 
-/** `ports`: those that lead to a container. */
-export function summaries(
-  rows: readonly ContainerRow[],
-  ports: (id: string) => PortRow[],
-  options: ListOptions = {},
-): ContainerSummary[] {
+/** What is asked of one container's rows. */
+interface Look {
+  /** Those that lead to it. */
+  ports: (id: string) => PortRow[];
+  /** Names of those that it is on. */
+  networks: (id: string) => string[];
+}
+
+export function summaries(rows: readonly ContainerRow[], look: Look, options: ListOptions = {}): ContainerSummary[] {
   const filters = Object.entries(options.filters ?? {});
   for (const [name] of filters) {
     if (!(name in matches)) {
@@ -27,12 +30,12 @@ export function summaries(
     options.all || options.last !== undefined || filters.some(([name]) => name === 'status' || name === 'exited');
   const found = rows
     .filter((row) => everything || row.status === 'running' || row.status === 'paused' || row.status === 'starting')
-    .map((row) => summary(row, ports))
+    .map((row) => summary(row, look))
     .filter((container) => filters.every(([name, values]) => holds(name, values, container)));
   return options.last === undefined || options.last < 0 ? found : found.slice(0, options.last);
 }
 
-function summary(row: ContainerRow, ports: (id: string) => PortRow[]): ContainerSummary {
+function summary(row: ContainerRow, { ports, networks }: Look): ContainerSummary {
   const settings = row.document as Settings;
   const lives = row.status === 'running' || row.status === 'paused' || row.status === 'starting';
   return {
@@ -49,7 +52,7 @@ function summary(row: ContainerRow, ports: (id: string) => PortRow[]): Container
     ...(row.pid === null ? {} : { pid: row.pid }),
     labels: row.labels,
     mounts: settings.mounts.flatMap((mount) => (mount.type === 'tmpfs' ? [] : [mount.source])),
-    networks: settings.network === 'bridge' ? settings.networks.map(({ network }) => network) : [settings.network],
+    networks: settings.network === 'bridge' ? networks(row.id) : [settings.network],
     ports: settings.network === 'bridge' && lives ? ports(row.id) : [],
     exposedPorts: settings.exposedPorts,
   };

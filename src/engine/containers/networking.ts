@@ -2,6 +2,7 @@
 
 import { ConflictError, InvalidArgumentError } from '../errors.ts';
 import { formatSubnet, parseAddress, parseSubnet } from '../networks/addresses.ts';
+import { interfaceName } from '../networks/options.ts';
 import { parsePublish, type PortMapping } from '../networks/ports.ts';
 import { commaSeparated } from './notation/mounts.ts';
 import { hostName } from './notation/names.ts';
@@ -30,8 +31,11 @@ export interface EgressSettings {
   names: readonly string[];
 }
 
-export function resolveNetwork(options: CreateOptions): NetworkSettings {
-  const given = options.network === undefined ? usual(options) : [options.network].flat();
+/** `usual`: the network of those that name none. */
+export function resolveNetwork(options: CreateOptions, usual: string): NetworkSettings {
+  const given = (options.network === undefined ? [needed(usual, options)] : [options.network].flat()).map((each) =>
+    each === 'default' ? usual : each,
+  );
   const requests = given.map((each) => (typeof each === 'string' ? parseNetwork(each) : each));
   const mode = modeOf(requests);
   const networks = mode === 'bridge' ? addOns(requests, options) : [];
@@ -60,9 +64,10 @@ export function resolveNetwork(options: CreateOptions): NetworkSettings {
   };
 }
 
-/** Without a word about networks there is none; a port to publish, or a rule, needs one. */
-function usual({ publish = [], publishAll = false, egress: rules = [] }: CreateOptions): string[] {
-  return publish.length > 0 || publishAll || rules.length > 0 ? ['bridge'] : [];
+/** A port to publish, or a rule, needs a network. */
+function needed(usual: string, { publish = [], publishAll = false, egress: rules = [] }: CreateOptions): string {
+  const asks = publish.length > 0 || publishAll || rules.length > 0;
+  return usual === 'none' && asks ? 'bridge' : usual;
 }
 
 /** `NAME`, or Docker's `name=NAME,alias=…,ip=…,ip6=…,mac-address=…`. */
@@ -102,21 +107,25 @@ function modeOf(requests: readonly NetworkRequest[]): NetworkMode {
 /** The options that are about the first network, where there is but one way to say it. */
 function addOns(requests: readonly NetworkRequest[], options: CreateOptions): NetworkRequest[] {
   const { networkAliases = [], ip, ip6, macAddress } = options;
-  return requests.map((request, at) => {
-    const merged: NetworkRequest = {
+  return requests.map((request, at) =>
+    checkRequest({
       ...request,
-      aliases: [...(request.aliases ?? []), ...(at === 0 ? networkAliases : [])].map((alias) => hostName(alias)),
+      aliases: [...(request.aliases ?? []), ...(at === 0 ? networkAliases : [])],
       ...(at === 0 && ip !== undefined && { ip }),
       ...(at === 0 && ip6 !== undefined && { ip6 }),
       ...(at === 0 && macAddress !== undefined && { macAddress }),
-    };
-    if (merged.ip !== undefined && parseAddress(merged.ip)?.family !== 4)
-      throw invalid(`invalid IPv4 address: ${merged.ip}`);
-    if (merged.ip6 !== undefined && parseAddress(merged.ip6)?.family !== 6)
-      throw invalid(`invalid IPv6 address: ${merged.ip6}`);
-    if (merged.macAddress !== undefined) checkMac(merged.macAddress);
-    return merged;
-  });
+    }),
+  );
+}
+
+/** As far as it can be told without the network. NETWORK_INVALID. */
+export function checkRequest(request: NetworkRequest): NetworkRequest {
+  const { aliases = [], ip, ip6, macAddress, interface: name } = request;
+  if (ip !== undefined && parseAddress(ip)?.family !== 4) throw invalid(`invalid IPv4 address: ${ip}`);
+  if (ip6 !== undefined && parseAddress(ip6)?.family !== 6) throw invalid(`invalid IPv6 address: ${ip6}`);
+  if (macAddress !== undefined) checkMac(macAddress);
+  if (name !== undefined) interfaceName(name);
+  return { ...request, aliases: aliases.map((alias) => hostName(alias)) };
 }
 
 /** `deny`, or `allow=` with what is allowed; more than once, they add up. */

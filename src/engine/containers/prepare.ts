@@ -75,8 +75,10 @@ function writeFile(path: string, content: string, owner: number | undefined): vo
 /** A host without its name would not be found by programs that look themselves up; podman does the same. */
 function hosts({ hostname, domainname, network, addHosts }: Settings, wiring: Wiring | undefined): string {
   const full = domainname === '' ? hostname : `${hostname}.${domainname} ${hostname}`;
-  const own = wiring?.interfaces[0]?.addresses.map(withoutBits) ?? ['127.0.0.1'];
-  const gateway = network === 'host' ? '127.0.0.1' : wiring?.interfaces[0]?.gateways[0];
+  const interfaces = wiring?.interfaces ?? [];
+  const addresses = interfaces.flatMap((each) => each.addresses.map(withoutBits));
+  const own = addresses.length > 0 ? addresses : ['127.0.0.1'];
+  const gateway = network === 'host' ? '127.0.0.1' : interfaces.flatMap(({ gateways }) => gateways)[0];
   const lines = addHosts.map(([name, address]) => {
     if (address !== 'host-gateway') return `${address}\t${name}\n`;
     if (gateway !== undefined) return `${gateway}\t${name}\n`;

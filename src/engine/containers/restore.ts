@@ -12,6 +12,7 @@ import { ConflictError, errorFrom, KapselError, NotFoundError, StorageError, Uns
 import type { ReadyImage } from '../images.ts';
 import { withScratch } from '../images/scratch.ts';
 import { removeTrees, unpack } from '../images/worker.ts';
+import { endpointsFor } from '../networks/endpoints.ts';
 import { randomHex } from '../random.ts';
 import { type Archived, changesOf, readArchive } from './checkpoint-archive.ts';
 import { containerName } from './notation/names.ts';
@@ -65,6 +66,7 @@ export async function restoreArchive(
         layers: image.config.rootfs.diff_ids,
         autoRemove: settings.rm,
         labels: archived.labels,
+        networks: endpointsFor(engine, settings.networks),
         document: settings,
       });
     } catch (error) {

@@ -69,6 +69,8 @@ export interface Settings extends NetworkSettings {
 export interface Surroundings {
   /** The engine's. */
   cgroupParent: string;
+  /** The engine's. */
+  defaultNetwork: string;
   /** The machine's hostname, for containers that share it. */
   hostname: string;
   /** The processors and memory nodes there are. */
@@ -86,7 +88,7 @@ export function resolveSettings(
 ): Settings {
   const { entrypoint, command } = words(image, options);
   const privileged = options.privileged ?? false;
-  const networking = resolveNetwork(options);
+  const networking = resolveNetwork(options, surroundings.defaultNetwork);
   const { network } = networking;
   const pid = oneOf('--pid', options.pid, ['private', 'host']);
   const ipc = oneOf('--ipc', options.ipc, ['private', 'host', 'none']);

@@ -131,7 +131,7 @@ export class Life implements Witness {
     if (lost) await this.#cleanUp();
     if (lost && this.#running) return this.ended(lastWords(this.#claim.paths.exit));
     const reason = lost ? (complaintOf(this.#complaints) ?? error) : error;
-    await this.#finish({ exitCode: reason.exitCode, error: reason.message });
+    await this.#finish({ exitCode: recorded(reason), error: reason.message });
     throw reason;
   }
 
@@ -188,9 +188,14 @@ function lastWords(path: string): ExitStatus {
   }
 }
 
+/** As Docker records a start that failed: 128 where the fault is the engine's, whose commands exit with 125. */
+function recorded({ exitCode }: KapselError): number {
+  return exitCode === 126 || exitCode === 127 ? exitCode : 128;
+}
+
 /** Nothing was started: the row says why, or goes with everything else. The lock is still held. */
 async function abandon(engine: Engine, { id, settings, paths }: Claim, error: KapselError): Promise<void> {
-  engine.database.exited(id, { exitCode: error.exitCode ?? 125, error: error.message });
+  engine.database.exited(id, { exitCode: recorded(error), error: error.message });
   if (settings.rm) await removeRemains(engine, engine.database.container(id), true);
   else removeRunDirectory(paths.runDirectory);
 }

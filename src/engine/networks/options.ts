@@ -1,6 +1,7 @@
 // What a network is made of, as asked for and as kept. Docker's words.
 
 import { InvalidArgumentError } from '../errors.ts';
+import { parseAddress } from './addresses.ts';
 import type { NetworkSubnet, SubnetOptions } from './subnets.ts';
 
 export type NetworkDriver = 'bridge' | 'macvlan';
@@ -37,6 +38,8 @@ export interface NetworkDocument {
   masquerade: boolean;
   /** The host's address for ports published without one. */
   hostAddress?: string;
+  /** What the names of its interfaces in containers begin with; `eth` where left out. */
+  prefix?: string;
   /** macvlan: the host's interface it is of, and how its containers see each other. */
   parent?: string;
   mode?: MacvlanMode;
@@ -52,20 +55,24 @@ const aliases: Record<string, string> = {
   'com.docker.network.bridge.enable_icc': 'icc',
   'com.docker.network.bridge.enable_ip_masquerade': 'masquerade',
   'com.docker.network.bridge.host_binding_ipv4': 'host-address',
+  'com.docker.network.container_iface_prefix': 'prefix',
   interface_name: 'interface',
   macvlan_mode: 'mode',
 };
 
 const ofDriver: Record<NetworkDriver, ReadonlySet<string>> = {
-  bridge: new Set(['mtu', 'interface', 'icc', 'masquerade', 'host-address', 'isolate']),
-  macvlan: new Set(['mtu', 'parent', 'mode']),
+  bridge: new Set(['mtu', 'interface', 'icc', 'masquerade', 'host-address', 'isolate', 'prefix']),
+  macvlan: new Set(['mtu', 'parent', 'mode', 'prefix']),
 };
 
 /** The driver's options, understood; those it does not have are refused. */
 export function understand(
   driver: NetworkDriver,
   options: Readonly<Record<string, string>>,
-): Pick<NetworkDocument, 'mtu' | 'isolate' | 'communication' | 'masquerade' | 'hostAddress' | 'parent' | 'mode'> & {
+): Pick<
+  NetworkDocument,
+  'mtu' | 'isolate' | 'communication' | 'masquerade' | 'hostAddress' | 'prefix' | 'parent' | 'mode'
+> & {
   interface?: string;
 } {
   const known = new Map<string, string>();
@@ -90,6 +97,9 @@ export function understand(
   }
   const name = known.get('interface');
   const address = known.get('host-address');
+  if (address !== undefined && !parseAddress(address))
+    throw invalid(`invalid host-address '${address}': it is no IP address`);
+  const prefix = known.get('prefix');
   const parent = known.get('parent');
   return {
     ...(mtu !== undefined && { mtu: Number(mtu) }),
@@ -97,6 +107,7 @@ export function understand(
     communication: yes('icc', true),
     masquerade: yes('masquerade', true),
     ...(address !== undefined && { hostAddress: address }),
+    ...(prefix !== undefined && { prefix: interfaceName(`${prefix}0`).slice(0, -1) }),
     ...(parent !== undefined && { parent: interfaceName(parent) }),
     ...(mode !== undefined && { mode: mode as MacvlanMode }),
     ...(name !== undefined && { interface: interfaceName(name) }),

@@ -52,7 +52,7 @@ function attachments(engine: Engine, id: string): Record<string, typeof nowhere>
         address.includes(':')
           ? { GlobalIPv6Address: address, GlobalIPv6PrefixLen: Number(bits), IPv6Gateway: subnet.gateway }
           : { IPAddress: address, IPPrefixLen: Number(bits), Gateway: subnet.gateway },
-        { MacAddress: request.macAddress ?? macOf(`${networkId}${id}`) },
+        { MacAddress: macOf(networkId, request, Object.values(leases)) },
       );
     }
     found[row.name] = place;

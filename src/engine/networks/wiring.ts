@@ -1,29 +1,18 @@
 // A container's place on its networks, for the time of one life: addresses and ports are leased, and everything that the
 // monitor has to make of it is written down. Leases end with the life, by the database.
 
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { AddressWanted, NetworkRow, PortRow } from '../../native.ts';
+import type { AddressWanted, NetworkRow } from '../../native.ts';
 import type { NetworkRequest } from '../containers/options.ts';
 import type { EgressSettings } from '../containers/networking.ts';
 import type { Settings } from '../containers/settings.ts';
 import type { Engine } from '../engine.ts';
-import { ConflictError, InvalidArgumentError, KapselError } from '../errors.ts';
+import { ConflictError, InvalidArgumentError } from '../errors.ts';
+import { randomHex } from '../random.ts';
 import { type Address, contains, numberOf, parseAddress, parseSubnet, type Subnet, withoutBits } from './addresses.ts';
 import type { NetworkDocument } from './options.ts';
-import type { PortMapping } from './ports.ts';
+import { leadTo, mappingsOf, publish, type PublishedPort } from './publishing.ts';
 import { addressIn, leasable, type NetworkSubnet } from './subnets.ts';
-
-/** A published port, as crates/network takes it (elements.rs, `Port`). */
-export interface PublishedPort {
-  protocol: 'tcp' | 'udp' | 'sctp';
-  /** The host's; every one of the family of `address` where left out. */
-  hostAddress?: string;
-  hostPort: number;
-  /** The container's. */
-  address: string;
-  containerPort: number;
-}
 
 /** By what names others on a network find the container. */
 export interface NetworkNames {
@@ -51,7 +40,7 @@ export interface Wiring {
   interfaces: Wire[];
   ports: PublishedPort[];
   services: {
-    names: { records: string[]; /** `ADDRESS:PORT` */ upstreams: string[] };
+    names: { records: string[]; /** `ADDRESS:PORT` */ upstreams: string[]; aside: boolean };
     egress?: Egress;
     /** Held for it: those above, and those of IPv6 that lead to an address of IPv4. */
     ports: PublishedPort[];
@@ -70,28 +59,36 @@ interface Egress {
 /** The one table of every engine in a network namespace: what others must not touch, and what they find it by. */
 export const table = 'kapsel';
 
-interface Place {
+/** A container on a network. */
+export interface Place {
   row: NetworkRow;
   document: NetworkDocument;
   request: NetworkRequest;
+  /** Which of its subnets → the number of its address in it. */
+  leases: Record<string, number>;
 }
 
-/** Leases what the container wants; a start that fails is a life that has ended, and gives it back. ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE, ADDRESS_INVALID. */
-export function wire(engine: Engine, id: string, settings: Settings): Wiring {
-  const places = engine.database.endpointsOfContainer(id).map(({ networkId, document }): Place => {
-    const row = engine.database.network(networkId);
-    return { row, document: row.document as NetworkDocument, request: document as NetworkRequest };
-  });
-  const wanted = places.flatMap((place) => place.document.subnets.map((_, at) => want(place, at)));
-  const mappings = [...settings.ports, ...(settings.publishAll ? settings.exposedPorts.map(mappingOf) : [])];
-  const usual = places[0]?.document.hostAddress;
-  const published = mappings.flatMap((mapping) => publish(engine, id, mapping, usual));
-  const leased = engine.database.lease(id, wanted, []);
+/**
+ * Leases what the container wants and has not yet, and writes down all that it has; a start that fails is a life that has
+ * ended, and gives it back. `without`: a network that it is about to leave. ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE,
+ * ADDRESS_INVALID.
+ */
+export function wire(engine: Engine, id: string, settings: Settings, without?: string): Wiring {
+  const { database } = engine;
+  const places = placesOf(engine, id).filter(({ row }) => row.id !== without);
+  const main = leadingOut(places);
+  const published = publish(engine, id, mappingsOf(settings), usualAddress(engine, places));
+  const missing = places.flatMap((place) =>
+    subnetsOf(place)
+      .filter((at) => !(at in place.leases))
+      .map((at) => want(place, at)),
+  );
+  const leased = database.lease(id, missing, []);
   const interfaces = places.map((place, at) => {
-    const mine = leased.splice(0, place.document.subnets.length);
-    return interfaceOf(place, at, id, mine);
+    const numbers = subnetsOf(place).map((subnet) => place.leases[subnet] ?? (leased.shift() as number));
+    return interfaceOf(place, at === main, numbers);
   });
-  const { name } = engine.database.container(id);
+  const { name } = database.container(id);
   const own = [name, id.slice(0, 12), settings.hostname];
   const names = places.map(({ row, request }, at) => ({
     directory: namesDirectory(engine, row.id),
@@ -99,20 +96,61 @@ export function wire(engine: Engine, id: string, settings: Settings): Wiring {
     names: [...new Set([...own, ...(request.aliases ?? [])])],
   }));
   const isInternal = places.every(({ document }) => document.internal);
+  const addresses = interfaces[main]?.addresses;
   return {
     table,
     interfaces,
-    ports: leadTo(published, interfaces[0], false),
+    ports: leadTo(published, addresses),
     services: {
       names: {
         records: names.map(({ directory }) => directory),
         upstreams: isInternal ? [] : upstreams(settings.dns.servers),
+        aside: servesNames(settings),
       },
       ...(settings.egress && { egress: guard(id, settings.egress, interfaces) }),
-      ports: leadTo(published, interfaces[0], true),
+      ports: leadTo(published, addresses, true),
     },
     names,
   };
+}
+
+/** A container's networks, in the order in which it has come to them. */
+export function placesOf({ database }: Engine, id: string): Place[] {
+  return database.endpointsOfContainer(id).map(({ networkId, document, leases }) => {
+    const row = database.network(networkId);
+    return { row, document: row.document as NetworkDocument, request: document as NetworkRequest, leases };
+  });
+}
+
+/** The host's address for ports that name none; undefined: every one. */
+export function usualAddress({ publishDefault }: Engine, places: readonly Place[]): string | undefined {
+  return places[leadingOut(places)]?.document.hostAddress ?? publishDefault;
+}
+
+/** The addresses to which a running container's ports lead, with their bits. */
+export function mainAddresses(places: readonly Place[]): string[] {
+  const place = places[leadingOut(places)];
+  if (!place) return [];
+  return Object.entries(place.leases).map(([at, number]) =>
+    addressIn(place.document.subnets[Number(at)] as NetworkSubnet, number),
+  );
+}
+
+/** Which of its networks leads to the world, and has its ports: the first that is not internal. */
+function leadingOut(places: readonly Place[]): number {
+  return Math.max(
+    places.findIndex(({ document }) => !document.internal),
+    0,
+  );
+}
+
+/** Whether its own programs are likely to want port 53. */
+function servesNames({ exposedPorts, ports }: Settings): boolean {
+  return exposedPorts.some((port) => port.startsWith('53/')) || ports.some(({ containerPort }) => containerPort === 53);
+}
+
+function subnetsOf({ document }: Place): number[] {
+  return [...document.subnets.keys()];
 }
 
 function guard(id: string, { allowed, names }: EgressSettings, interfaces: Wire[]): Egress {
@@ -121,26 +159,28 @@ function guard(id: string, { allowed, names }: EgressSettings, interfaces: Wire[
   return { table: `kapsel-${id.slice(0, 12)}`, links, allowed: [...allowed], names: [...names] };
 }
 
-/** What an interface of the container is like. The first network leads to the world. */
-function interfaceOf({ row, document, request }: Place, at: number, id: string, numbers: number[]): Wire {
+/** What an interface of the container is like. */
+function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbers: number[]): Wire {
   const { subnets, internal, mtu } = document;
-  const addresses = subnets.map((subnet, which) => addressIn(subnet, numbers[which] as number));
   return {
-    name: request.interface ?? `eth${at}`,
-    mac: request.macAddress ?? macOf(`${row.id}${id}`),
+    name: request.interface,
+    mac: macOf(row.id, request, numbers),
     ...(mtu !== undefined && { mtu }),
-    addresses,
-    gateways: at === 0 && !internal ? subnets.map(({ gateway }) => gateway) : [],
+    addresses: subnets.map((subnet, which) => addressIn(subnet, numbers[which] as number)),
+    gateways: leadsOut && !internal ? subnets.map(({ gateway }) => gateway) : [],
     ...(row.driver === 'macvlan'
       ? { driver: 'macvlan', parent: document.parent, mode: document.mode ?? 'bridge' }
-      : { driver: 'bridge', peer: `kv${digest(`${row.id}${id}`).slice(0, 13)}`, bridge: bridgeOf(row, document) }),
+      : // A new one in every life: the old one is there for some milliseconds more.
+        { driver: 'bridge', peer: `kv${randomHex(7).slice(1)}`, bridge: bridgeOf(row) }),
   } as Wire;
 }
 
-function bridgeOf(row: NetworkRow, { subnets, internal, mtu, ...document }: NetworkDocument): object {
+/** A network's bridge, as crates/network takes it (description.rs). */
+export function bridgeOf(row: NetworkRow): object {
+  const { subnets, internal, mtu, ...document } = row.document as NetworkDocument;
   return {
     name: row.interface,
-    mac: macOf(row.id),
+    mac: hardware(row.id, 0),
     ...(mtu !== undefined && { mtu }),
     addresses: subnets.map(({ subnet, gateway }) => `${gateway}/${(parseSubnet(subnet) as Subnet).bits}`),
     subnets: subnets.map(({ subnet }) => subnet),
@@ -151,7 +191,11 @@ function bridgeOf(row: NetworkRow, { subnets, internal, mtu, ...document }: Netw
   };
 }
 
-function want({ row, document, request }: Place, subnet: number): AddressWanted {
+/** What is asked of one subnet. ADDRESS_INVALID, ADDRESS_IN_USE. */
+export function want(
+  { row, document, request }: Pick<Place, 'row' | 'document' | 'request'>,
+  subnet: number,
+): AddressWanted {
   const block = document.subnets[subnet] as NetworkSubnet;
   const { family } = parseSubnet(block.subnet) as Subnet;
   const asked = family === 4 ? request.ip : request.ip6;
@@ -176,49 +220,6 @@ function exactNumber(network: string, { subnet, gateway }: NetworkSubnet, asked:
   return Number(numberOf(block, address));
 }
 
-/** Where the kernel takes ports from that nobody names (ip_local_port_range, usually). */
-const ephemeral = { first: 32768, count: 28232 };
-
-/** Takes a port of the host: the one asked for, or the first that is free. */
-function publish(engine: Engine, id: string, mapping: PortMapping, usual: string | undefined): PortRow[] {
-  const { protocol, hostAddress = usual, hostPort, hostPortEnd = hostPort, containerPort } = mapping;
-  const addresses = hostAddress === undefined ? every : [hostAddress];
-  const begin = Math.floor(Math.random() * ephemeral.count);
-  const candidates =
-    hostPort === 0
-      ? Array.from({ length: ephemeral.count }, (_, at) => ephemeral.first + ((begin + at) % ephemeral.count))
-      : Array.from({ length: hostPortEnd - hostPort + 1 }, (_, at) => hostPort + at);
-  for (const [at, port] of candidates.entries()) {
-    const rows = addresses.map((address) => ({ protocol, address, port, containerPort }));
-    try {
-      engine.database.lease(id, [], rows);
-      return rows;
-    } catch (error) {
-      const isTaken = error instanceof KapselError && error.code === 'PORT_IN_USE';
-      if (!isTaken || at === candidates.length - 1) throw error;
-    }
-  }
-  return [];
-}
-
-/** Every address of the host, of either family. */
-const every = ['0.0.0.0', '::'];
-
-/**
- * Each port with the address of its own family on the container's first network. Of a family that it lacks there is none,
- * but that a port of IPv6 may be `relayed` to an address of IPv4.
- */
-function leadTo(ports: readonly PortRow[], first: Wire | undefined, relayed: boolean): PublishedPort[] {
-  const own = (first?.addresses ?? []).map(withoutBits);
-  return ports.flatMap(({ protocol, address: host, port, containerPort }) => {
-    const isIPv6 = host.includes(':');
-    const address = own.find((each) => each.includes(':') === isIPv6) ?? (relayed && isIPv6 ? own[0] : undefined);
-    if (address === undefined) return [];
-    const isPlain = every.includes(host) && address.includes(':') === isIPv6;
-    return [{ protocol, ...(isPlain ? {} : { hostAddress: host }), hostPort: port, address, containerPort }];
-  });
-}
-
 /** The servers asked for, or the host's own. */
 function upstreams(asked: readonly string[]): string[] {
   const servers = asked.length > 0 ? asked : hostServers();
@@ -234,20 +235,21 @@ function hostServers(): string[] {
   }
 }
 
-function mappingOf(exposed: string): PortMapping {
-  const [port, protocol] = exposed.split('/') as [string, PortMapping['protocol']];
-  return { protocol, containerPort: Number(port), hostPort: 0 };
+/**
+ * The hardware address that goes with a container's addresses: whoever has them next has it too, so that neighbours need not
+ * learn anything anew.
+ */
+export function macOf(networkId: string, { macAddress }: NetworkRequest, numbers: readonly number[]): string {
+  return macAddress ?? hardware(networkId, numbers[0] ?? 0);
 }
 
-/** The same in every life, so that neighbours need not learn it anew; locally administered. */
-export function macOf(seed: string): string {
-  return `02:${digest(seed)
-    .slice(0, 10)
+/** Locally administered, of a network's own; number 0 is its bridge's. */
+function hardware(networkId: string, number: number): string {
+  const value = (BigInt(`0x${networkId.slice(0, 10)}`) + BigInt(number)) & 0xff_ffff_ffffn;
+  return `02:${value
+    .toString(16)
+    .padStart(10, '0')
     .replace(/..(?!$)/g, '$&:')}`;
-}
-
-function digest(seed: string): string {
-  return createHash('sha256').update(seed).digest('hex');
 }
 
 /** The network namespace that a container is to share: another container's, or one by its path. */

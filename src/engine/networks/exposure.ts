@@ -1,0 +1,38 @@
+// A port that the whole network reaches is often a surprise: it is said once in the life of an engine's root.
+
+import { closeSync, openSync } from 'node:fs';
+import type { Settings } from '../containers/settings.ts';
+import type { Engine } from '../engine.ts';
+import type { NetworkDocument } from './options.ts';
+import { mappingsOf } from './publishing.ts';
+
+/** A line, the first time that a port is published at more than the host's loopback; otherwise none. */
+export function exposureWarning(engine: Engine, settings: Settings): string[] {
+  const mappings = mappingsOf(settings);
+  const [first] = settings.networks;
+  if (mappings.length === 0 || !first) return [];
+  const network = engine.networks.row(first.network).document as NetworkDocument;
+  const usual = network.hostAddress ?? engine.publishDefault;
+  const open = mappings.find(({ hostAddress = usual }) => !isLoopback(hostAddress));
+  if (!open || !isFirst(engine.root)) return [];
+  const { containerPort, protocol, hostAddress = usual } = open;
+  const where = hostAddress === undefined ? 'every address of this machine' : hostAddress;
+  return [
+    `port ${containerPort}/${protocol} is published at ${where}, for everybody who reaches it; for this machine alone, ` +
+      'write -p 127.0.0.1:…, or give --publish-default 127.0.0.1 (this is said only once)',
+  ];
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address !== undefined && (address.startsWith('127.') || address === '::1');
+}
+
+/** Whoever makes the file is the first. */
+function isFirst(root: string): boolean {
+  try {
+    closeSync(openSync(`${root}/published`, 'wx', 0o600));
+    return true;
+  } catch {
+    return false;
+  }
+}
