@@ -7,6 +7,16 @@ export * from './engine/errors.ts';
 export { Engine } from './engine/engine.ts';
 export type { EngineOptions } from './engine/engine.ts';
 export type { Event, EventsOptions } from './engine/events.ts';
+export type {
+  ConnectOptions,
+  Diagnosis,
+  Network,
+  NetworkHealth,
+  NetworkMember,
+  NetworkOptions,
+  NetworkSubnet,
+  SubnetOptions,
+} from './engine/networks.ts';
 export type { Volume } from './engine/volumes.ts';
 export type * from './engine/images.ts';
 export type * from './engine/system.ts';

@@ -8,9 +8,10 @@ import { timestamp } from '../cli/values/time.ts';
 import { rfc3339 } from '../engine/events.ts';
 import type { Network } from '../engine/networks.ts';
 import { printLine } from '../ui/output.ts';
+import { plain, plainJson } from '../ui/plain.ts';
 import { confirm } from './confirm.ts';
 import { each } from './each.ts';
-import { printListing } from './listing.ts';
+import { printListing, renderFormat } from './listing.ts';
 
 export const networkCreate = defineCommand({
   name: 'network create',
@@ -66,6 +67,7 @@ export const networkList = defineCommand({
   examples: [{ command: 'network ls', description: 'All of them' }],
   async run({ flags }, context) {
     const engine = await context.engine();
+    await engine.networks.repair();
     const isWanted = selection(filters(flags.filter, ['driver', 'id', 'label', 'name', 'type', 'dangling']));
     const found = (await engine.networks.list()).filter(isWanted);
     const shortened = (id: string) => (flags['no-trunc'] ? id : id.slice(0, 12));
@@ -177,6 +179,25 @@ export const networkPrune = defineCommand({
     const engine = await context.engine();
     const removed = await engine.networks.prune(isWanted);
     if (removed.length > 0) printLine(['Deleted Networks:', ...removed, ''].join('\n'));
+  },
+});
+
+export const networkDoctor = defineCommand({
+  name: 'network doctor',
+  summary: "Say what stands in the way of containers' networks, and what would help",
+  flags: { format: { value: text, description: "Format output: 'json' or a Go template" } },
+  arguments: [],
+  examples: [{ command: 'network doctor', description: 'Exits with 1 where packets are lost' }],
+  async run({ flags }, context) {
+    const engine = await context.engine();
+    const health = await engine.networks.doctor();
+    if (flags.format === 'json') printLine(plainJson(health));
+    else if (flags.format !== undefined) printLine(renderFormat(flags.format, health));
+    else if (health.problems.length === 0) printLine('nothing stands in the way');
+    else
+      for (const { severity, message, remedy } of health.problems)
+        printLine(plain(`${severity}: ${message}: ${remedy}`));
+    return health.problems.some(({ severity }) => severity === 'error') ? 1 : 0;
   },
 });
 

@@ -45,7 +45,9 @@ export const ps = defineCommand({
     { command: "ps -f status=exited --format '{{.Names}}: {{.Status}}'", description: 'In your own words' },
   ],
   async run({ flags }, context) {
-    const { containers } = await context.engine();
+    const { containers, networks } = await context.engine();
+    // What somebody has flushed out of the packet filter comes back meanwhile.
+    const repaired = networks.repair().catch(() => false);
     const asked = filters(flags.filter, ['id', 'name', 'label', 'status', 'ancestor', 'exited', 'volume']);
     const last = flags.latest ? 1 : flags.last;
     const found = await containers.list({
@@ -54,6 +56,7 @@ export const ps = defineCommand({
       filters: asked,
       ...(last !== undefined && last > 0 && { last, all: true }),
     });
+    await repaired;
     const full = flags['no-trunc'] ?? false;
     if (flags.quiet) {
       for (const { id } of found) printLine(full ? id : id.slice(0, 12));

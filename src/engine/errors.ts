@@ -131,7 +131,17 @@ const missingCall = 38;
 const kernelHint =
   'the kernel lacks a system call: Linux 5.12 or later has them, unless a sandbox around kapsel forbids it';
 
-function detailsOf({ errno, hint = errno === missingCall ? kernelHint : undefined, exitCode }: Failure): ErrorDetails {
+const networkHint =
+  'load what the kernel lacks (modprobe -a bridge veth nf_tables nft_nat nft_fib_inet), or give --network none';
+
+function hintOf({ code, errno }: Failure): string | undefined {
+  if (errno === missingCall) return kernelHint;
+  // The packet filter's and the links'.
+  return code === 'NOT_SUPPORTED' ? networkHint : undefined;
+}
+
+function detailsOf(failure: Failure): ErrorDetails {
+  const { errno, hint = hintOf(failure), exitCode } = failure;
   return {
     ...(errno ? { errno } : {}),
     ...(hint === undefined ? {} : { hint }),

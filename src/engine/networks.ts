@@ -5,6 +5,7 @@ import type { NetworkRow, PortRow } from '../native.ts';
 import type { NetworkRequest } from './containers/options.ts';
 import type { Engine } from './engine.ts';
 import { ConflictError, InvalidArgumentError, KapselError, NotFoundError } from './errors.ts';
+import type { NetworkHealth } from './networks/doctor.ts';
 import { parseSubnet } from './networks/addresses.ts';
 import {
   interfaceName,
@@ -26,6 +27,7 @@ import type { PortMapping } from './networks/ports.ts';
 import { randomHex } from './random.ts';
 
 export type { NetworkOptions } from './networks/options.ts';
+export type { Diagnosis, NetworkHealth } from './networks/doctor.ts';
 export type { NetworkSubnet, SubnetOptions } from './networks/subnets.ts';
 
 /** A container on a network. */
@@ -179,6 +181,14 @@ export class Networks {
   async repair(): Promise<boolean> {
     const { repair } = await import('./networks/repair.ts');
     return await repair(this.#engine);
+  }
+
+  /** What of this machine stands in the way of containers' networks, and what would help. Changes nothing. */
+  async doctor(): Promise<NetworkHealth> {
+    const { examine } = await import('./networks/doctor.ts');
+    const { reconcile } = await import('./containers/reap.ts');
+    await reconcile(this.#engine);
+    return await examine(this.#engine);
   }
 
   /** For the engine's own rooms. The default network is made here. */

@@ -62,7 +62,7 @@ export interface PumpOptions {
 
 /** An event line of a monitor (ARCHITECTURE.md, "The connection"). */
 export type MonitorEvent =
-  | { event: 'started'; pid: number; startedAt: string }
+  | { event: 'started'; pid: number; startedAt: string; filterMade?: boolean }
   | { event: 'failed'; exitCode: 125 | 126 | 127; code: string; message: string; errno?: number }
   | { event: 'exited'; exitCode: number; signal?: number | null; oomKilled: boolean; finishedAt: string };
 

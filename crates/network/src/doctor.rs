@@ -24,6 +24,7 @@ pub struct Findings {
     /// Tables of others.
     pub others: Vec<Table>,
     /// Chains of others that drop what is forwarded unless one of their rules accepts it: our accepting does not count there.
+    /// Where rules of their table name all of our bridges, somebody has seen to it.
     pub dropping: Vec<Chain>,
     /// Who made them, as far as names tell: `docker`, `podman`, `firewalld`, `ufw`, `kubernetes`, `libvirt`, `lxd`.
     pub managers: BTreeSet<&'static str>,
@@ -80,8 +81,9 @@ const MANAGERS: [(&str, &str); 9] = [
     ("lxd", "lxd"),
 ];
 
-/// Looks around. `table`: our own.
-pub fn doctor(table: &str) -> Result<Findings> {
+/// Looks around. `table`: our own. `bridges`: names of those that containers are at; a rule that names `kbr-` names every one
+/// that begins so.
+pub fn doctor(table: &str, bridges: &[String]) -> Result<Findings> {
     let state = match Filter::open(table)?.state()? {
         State::Whole => "whole",
         State::Changed => "changed",
@@ -105,6 +107,9 @@ pub fn doctor(table: &str) -> Result<Findings> {
         findings.legacy_tables.extend(text.lines().map(str::to_owned));
     }
     findings.look_at_tables(table)?;
+    if !bridges.is_empty() {
+        findings.look_at_rules(bridges)?;
+    }
     Ok(findings)
 }
 
@@ -137,10 +142,37 @@ impl Findings {
         Ok(())
     }
 
+    fn look_at_rules(&mut self, bridges: &[String]) -> Result<()> {
+        let mut socket = Socket::open(Family::Netfilter)?;
+        let rules = message(0, Kind::GetRule, 0, &Attributes::new());
+        let rules = socket.list("cannot list the rules of the packet filter", rules)?;
+        self.dropping.retain(|chain| {
+            let of_table = || {
+                rules.iter().filter(|rule| {
+                    split(rule).is_some_and(|(family, attributes)| {
+                        let table = attribute(attributes, TABLE).map(text);
+                        family == chain.family && table.as_ref() == Some(&chain.table)
+                    })
+                })
+            };
+            let named = |word: &str| of_table().any(|rule| mentions(rule, word));
+            let is_named = |bridge: &String| named(bridge) || bridge.starts_with(MADE_UP) && named(MADE_UP);
+            !bridges.iter().all(is_named)
+        });
+        Ok(())
+    }
+
     fn recognise(&mut self, name: &str) {
         let known = MANAGERS.iter().filter(|(beginning, _)| name.starts_with(beginning));
         self.managers.extend(known.map(|(_, manager)| *manager));
     }
+}
+
+/// What the names of bridges begin with that nobody has named.
+const MADE_UP: &str = "kbr-";
+
+fn mentions(rule: &[u8], word: &str) -> bool {
+    rule.windows(word.len()).any(|part| part == word.as_bytes())
 }
 
 /// NFTA_CHAIN_NAME

@@ -14,7 +14,7 @@ use kapsel_network::{
 #[test]
 fn others_are_recognised_and_what_they_drop_is_told() {
     let _socket = machine();
-    let findings = doctor("kapsel").unwrap();
+    let findings = doctor("kapsel", &[]).unwrap();
     assert_eq!((findings.table, findings.others.len(), findings.dropping.len()), ("absent", 0, 0));
     assert!(findings.managers.is_empty() && !findings.ip_forward);
     Filter::open("kapsel").unwrap().ensure().unwrap();
@@ -26,7 +26,7 @@ fn others_are_recognised_and_what_they_drop_is_told() {
         nft 'table bridge mine { chain forward { type filter hook forward priority 0; policy drop; }; }'",
     );
     assert_eq!(said, "");
-    let findings = doctor("kapsel").unwrap();
+    let findings = doctor("kapsel", &[]).unwrap();
     assert_eq!(findings.table, "whole");
     assert_eq!(findings.managers, BTreeSet::from(["docker", "firewalld"]));
     let chain = Chain { family: "ip", table: "filter".into(), name: "FORWARD".into() };
@@ -37,6 +37,17 @@ fn others_are_recognised_and_what_they_drop_is_told() {
     }
     assert_eq!(findings.others.len(), 3);
     assert!(findings.ip_forward);
+    let dropping = |names: &[&str]| {
+        doctor("kapsel", &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+            .unwrap()
+            .dropping
+            .len()
+    };
+    assert_eq!(dropping(&["kapsel0", "kbr-1"]), 1);
+    shell("nft add rule ip filter DOCKER-USER iifname kapsel0 accept");
+    assert_eq!((dropping(&["kapsel0"]), dropping(&["kapsel0", "kbr-1"])), (0, 1));
+    shell("nft add rule ip filter DOCKER-USER iifname 'kbr-*' accept");
+    assert_eq!(dropping(&["kapsel0", "kbr-1"]), 0);
     shell("nft flush table inet kapsel");
-    assert_eq!(doctor("kapsel").unwrap().table, "changed");
+    assert_eq!(doctor("kapsel", &[]).unwrap().table, "changed");
 }

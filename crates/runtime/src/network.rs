@@ -39,7 +39,7 @@ enum Action {
     Repair,
     /// With a [`Table`]. Answer: its ports, each with its container.
     Ports,
-    /// With a [`Table`]. Answer: what of the machine stands in the way, see [`kapsel_network::doctor`].
+    /// With a [`Look`]. Answer: what of the machine stands in the way, see [`kapsel_network::doctor`].
     Doctor,
     /// With a [`Namespace`]. Answer: what went through its interfaces.
     Statistics,
@@ -68,6 +68,12 @@ struct Everything {
 #[derive(Deserialize)]
 struct Table {
     table: String,
+}
+
+#[derive(Deserialize)]
+struct Look {
+    table: String,
+    bridges: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +121,10 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
             });
         }
         Action::Ports => return output(&Filter::open(&read::<Table>(json)?.table)?.published()?),
-        Action::Doctor => return output(&doctor(&read::<Table>(json)?.table)?),
+        Action::Doctor => {
+            let Look { table, bridges } = read(json)?;
+            return output(&doctor(&table, &bridges)?);
+        }
         Action::Statistics => {
             let namespace = open_path(&read::<Namespace>(json)?.namespace)?;
             return output(&statistics(namespace.as_fd())?);

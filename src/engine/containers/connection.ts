@@ -8,12 +8,7 @@ import { ConflictError, errorFrom, startErrorFrom } from '../errors.ts';
 import { answerTime, exitStatus, isOfExec, MonitorLostError, MonitorUnresponsiveError } from './exit.ts';
 import type { StreamRequest } from './monitor.ts';
 import type { ExitStatus } from './options.ts';
-
-/** That a program runs: its id on the host, and since when (RFC 3339). */
-export interface Start {
-  pid: number;
-  startedAt: string;
-}
+import type { Start } from './session.ts';
 
 export class Connection {
   /** Rejects with a ContainerStartError, or MonitorLostError. */
@@ -113,7 +108,7 @@ export class Connection {
     if (this.#exec && !isOfExec(message)) return;
     switch (message.event) {
       case 'started':
-        this.#start.resolve({ pid: message.pid, startedAt: message.startedAt });
+        this.#start.resolve(message);
         break;
       case 'failed':
         this.#fail(startErrorFrom(message));

@@ -8,12 +8,21 @@ import { signalNumber } from './notation/quantities.ts';
 import type { ExitStatus, Session, Stdio } from './options.ts';
 import { closePipes, openPipes, type Pipes } from './pipes.ts';
 
+/** That a program runs. */
+export interface Start {
+  /** Its id on the host. */
+  pid: number;
+  /** RFC 3339, by the monitor's clock, as the time of its end is. */
+  startedAt: string;
+  /** The packet filter had to be made anew: what other containers had in it is missing. */
+  filterMade?: boolean;
+}
+
 /** Who is told what becomes of the program, before the session's promises settle. */
 export interface Witness {
   /** When nobody reads its output any more, it is to end, as SIGPIPE ends a program in a pipeline; otherwise it goes on. */
   readonly endsUnread: boolean;
-  /** `at`: by the monitor's clock, as the time of its end is. */
-  started(pid: number, at: string): void;
+  started(start: Start): void;
   ended(status: ExitStatus): Promise<ExitStatus>;
   /** Throws, or says how it ended after all. */
   failed(error: KapselError): Promise<ExitStatus>;
@@ -82,7 +91,7 @@ export function openSession(connection: number, joined: Joined, stdio: Stdio, wi
     },
     (event) => {
       if (event.event !== 'started' || isOfExec(event) !== joined.exec) return;
-      witness.started(event.pid, event.startedAt);
+      witness.started(event);
       started.resolve({ pid: event.pid });
     },
   );

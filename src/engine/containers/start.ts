@@ -20,7 +20,7 @@ import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
 import { anonymousVolumes, dying, forget, ignoringMissing, reap, removeRemains, whileDead } from './reap.ts';
 import type { ExitStatus } from './options.ts';
 import { sharedNamespace, wire } from '../networks/wiring.ts';
-import type { Witness } from './session.ts';
+import type { Start, Witness } from './session.ts';
 import type { Settings } from './settings.ts';
 
 /** A container that is about to start: its lock is held by this process. */
@@ -63,6 +63,8 @@ export function claimLock(engine: Engine, id: string): { paths: Paths; lock: num
 /** A monitor under way, and the duty to record what becomes of it. The caller owns its connection. */
 export class Life implements Witness {
   readonly connection: number;
+  /** Settles when what somebody had flushed out of the packet filter is back. */
+  repaired: Promise<unknown> = Promise.resolve();
   readonly #engine: Engine;
   readonly #claim: Claim;
   readonly #pid: number;
@@ -112,10 +114,12 @@ export class Life implements Witness {
     return this.#claim.settings.rm;
   }
 
-  started(pid: number, at: string): void {
+  started({ pid, startedAt, filterMade = false }: Start): void {
     trace('running');
     this.#running = true;
-    ignoringMissing(() => this.#engine.database.started(this.#claim.id, pid, at));
+    ignoringMissing(() => this.#engine.database.started(this.#claim.id, pid, startedAt));
+    // What cannot be put back now, the next command tries again.
+    if (filterMade) this.repaired = this.#engine.networks.repair().catch(() => false);
   }
 
   async ended(status: ExitStatus): Promise<ExitStatus> {
@@ -139,6 +143,7 @@ export class Life implements Witness {
   async #finish(exit: Exit): Promise<void> {
     close(this.#complaints);
     this.#collect();
+    await this.repaired;
     const { id, paths, settings } = this.#claim;
     const { database } = this.#engine;
     // With --rm the monitor has removed all else. Without, somebody may have started the container again since: then its

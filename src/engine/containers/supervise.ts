@@ -41,6 +41,7 @@ export async function runDetached(engine: Engine, life: Life): Promise<{ exited:
   const connection = new Connection(life.connection);
   const { started, exited } = witnessed(connection, life);
   await started;
+  await life.repaired;
   connection.unref();
   const release = engine.onClose(() => connection.close());
   const done = () => {
@@ -63,9 +64,9 @@ export function witnessed(
   );
   exited.catch(() => {});
   const started = connection.started.then(
-    ({ pid, startedAt }) => {
-      life.started(pid, startedAt);
-      return { pid };
+    (start) => {
+      life.started(start);
+      return { pid: start.pid };
     },
     // The better explanation is the one that `exited` has.
     () => exited.then(() => ({ pid: 0 })),

@@ -145,6 +145,7 @@ async function rewire(engine: Engine, row: ContainerRow, settings: Settings, wit
   if (fd === undefined) return;
   const connection = new Connection(fd);
   try {
+    await engine.networks.repair();
     const network = wire(engine, row.id, settings, without);
     await connection.request({ request: 'network', network });
     prepareFiles(settings, containerPaths(engine.root, engine.runRoot, row.id), undefined, network);

@@ -176,10 +176,17 @@ function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbe
 }
 
 /** A network's bridge, as crates/network takes it (description.rs). */
-export function bridgeOf(row: NetworkRow): object {
+export interface Bridge {
+  name: string;
+  subnets: string[];
+  internal: boolean;
+  [more: string]: unknown;
+}
+
+export function bridgeOf(row: NetworkRow): Bridge {
   const { subnets, internal, mtu, ...document } = row.document as NetworkDocument;
   return {
-    name: row.interface,
+    name: row.interface as string,
     mac: hardware(row.id, 0),
     ...(mtu !== undefined && { mtu }),
     addresses: subnets.map(({ subnet, gateway }) => `${gateway}/${(parseSubnet(subnet) as Subnet).bits}`),

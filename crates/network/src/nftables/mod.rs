@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     GetChain = 4,
     DeleteChain = 5,
     NewRule = 6,
+    GetRule = 7,
     NewSet = 9,
     NewElement = 12,
     GetElement = 13,
