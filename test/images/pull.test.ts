@@ -282,7 +282,7 @@ t('a pull killed at any moment: what is there is whole, and the next pull works 
 t('a full disk: one line, nothing left, and it works once there is room', async () => {
   const mounted = join(scratch.path, 'small');
   await mkdir(mounted);
-  const source = new URL('./full-disk.ts', import.meta.url).pathname;
+  const source = new URL('./pull-on-full-disk.ts', import.meta.url).pathname;
   const script = 'mount -t tmpfs -o size=60m tmpfs "$1" && exec "$2" "$3" "$1" "$4"';
   const node = process.execPath;
   const output = execFileSync('unshare', ['--mount', 'sh', '-ec', script, 'sh', mounted, node, source, debian]);

@@ -137,7 +137,7 @@ impl Database {
 
     /// Any living status → `exited`, and `die` (after `oom` where that was why). False where it is recorded already.
     pub fn exited(&mut self, id: &str, exit: &Exit) -> Result<bool> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             let row = by_id(transaction, id)?;
             record_exit(transaction, &row, exit)
         })
@@ -169,7 +169,7 @@ impl Database {
 
     /// Forgets a container that is not alive, and `destroy`. Returns the layers nobody uses any more, forgotten too.
     pub fn remove_container(&mut self, id: &str) -> Result<Vec<String>> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             let row = by_id(transaction, id)?;
             if row.status.is_living() {
                 return Err(conflict(&row, "is running").hint("stop it first, or force its removal with -f"));

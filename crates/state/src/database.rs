@@ -10,6 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Error, Result, disk_full};
+use crate::reserve::Reserve;
 use crate::schema::STEPS;
 
 /// How long a writer waits for the others before it gives up with `DATABASE_BUSY`.
@@ -24,13 +25,15 @@ const CHECKPOINT_PAGES: u32 = 256;
 pub struct Database {
     connection: Connection,
     path: PathBuf,
+    reserve: Reserve,
 }
 
 impl Database {
     /// Opens the database at `path` and makes it where there is none. Its directory must exist.
     pub fn open(path: &Path) -> Result<Self> {
         make_private(path);
-        let mut database = Self { connection: connect(path)?, path: path.to_owned() };
+        let connection = connect(path)?;
+        let mut database = Self { connection, path: path.to_owned(), reserve: Reserve::keep(path) };
         match database.version()? {
             version if version == STEPS.len() => {}
             version if version < STEPS.len() => database.migrate()?,
@@ -54,6 +57,17 @@ impl Database {
             Ok(value)
         })();
         outcome.map_err(|error| self.with_errno(error))
+    }
+
+    /// As `write`, for what gives room back: where the disk is full, into the room that is kept for it.
+    pub(crate) fn write_removal<T>(
+        &mut self,
+        mut work: impl FnMut(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self.write(&mut work) {
+            Err(error) if error.code == "DISK_FULL" && self.reserve.spend() => self.write(work),
+            outcome => outcome,
+        }
     }
 
     /// Carries out `work`, which only reads.

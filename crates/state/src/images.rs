@@ -89,7 +89,7 @@ impl Database {
 
     /// Removes a reference, not the image, and `untag`. `IMAGE_NOT_FOUND`.
     pub fn untag(&mut self, reference: &str) -> Result<()> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             let id: Option<String> = transaction
                 .prepare_cached("DELETE FROM image_references WHERE name = ?1 RETURNING image_id")?
                 .query_row([reference], |row| row.get(0))
@@ -101,7 +101,7 @@ impl Database {
     /// Forgets an image and its references: an `untag` for each, and `delete`. Returns the layers nobody uses any
     /// more, forgotten too. `IMAGE_IN_USE` where a living container uses it, or, without `force`, any.
     pub fn remove_image(&mut self, id: &str, force: bool) -> Result<Vec<String>> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             let image = by_id(transaction, id)?;
             not_in_use(transaction, &image, force)?;
             for reference in &image.references {

@@ -53,7 +53,7 @@ impl Database {
 
     /// Gives back some ports.
     pub fn release_ports(&mut self, container_id: &str, ports: &[Port]) -> Result<()> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             for Port { protocol, address, port, .. } in ports {
                 transaction
                     .prepare_cached(

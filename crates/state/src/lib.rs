@@ -6,7 +6,7 @@
 //! - after `kill -9` of any process, every transaction is there wholly or not at all;
 //! - after a power failure the file is consistent, and at most the last transactions before it are missing;
 //! - writers wait for each other, up to [`BUSY_PATIENCE`], and never fail for being many;
-//! - a full disk is the error `DISK_FULL` and changes nothing.
+//! - a full disk is the error `DISK_FULL` and changes nothing, but what gives room back still works.
 //!
 //! It knows no paths but the two it is given, and starts and stops nothing: [`Database::reconcile`] only notices.
 
@@ -22,6 +22,7 @@ mod leases;
 mod lock;
 mod networks;
 mod reconcile;
+mod reserve;
 mod rows;
 mod schema;
 mod volumes;

@@ -69,7 +69,7 @@ impl Database {
 
     /// Forgets a network that nobody is on, and `destroy`. `NETWORK_NOT_FOUND`, `NETWORK_IN_USE`.
     pub fn remove_network(&mut self, id: &str) -> Result<()> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             let row = one(transaction, "id = ?1", id)?.ok_or_else(|| not_found(id))?;
             let users = names(transaction, id)?;
             if !users.is_empty() {
@@ -101,7 +101,7 @@ impl Database {
 
     /// Takes a container off a network, and `disconnect`; its addresses there are free. `ENDPOINT_NOT_FOUND`.
     pub fn remove_endpoint(&mut self, network_id: &str, container_id: &str) -> Result<()> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             let keys = [network_id, container_id];
             let removed = transaction
                 .prepare_cached("DELETE FROM endpoints WHERE network_id = ?1 AND container_id = ?2")?

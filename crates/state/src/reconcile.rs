@@ -41,7 +41,7 @@ impl Database {
     /// Whoever makes a row living holds its lock before and after: under the write lock of the database, a living
     /// row with a free lock is a dead container, whatever happened since it was first seen.
     fn bury(&mut self, containers: &Path, dead: &[Container]) -> Result<Vec<Container>> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             let mut buried = Vec::new();
             for Container { id, .. } in dead {
                 let directory = containers.join(id);

@@ -46,7 +46,7 @@ impl Database {
 
     /// Forgets a volume, and `destroy`. `VOLUME_NOT_FOUND`.
     pub fn remove_volume(&mut self, name: &str) -> Result<()> {
-        self.write(|transaction| {
+        self.write_removal(|transaction| {
             if transaction.prepare_cached("DELETE FROM volumes WHERE name = ?1")?.execute([name])? == 0 {
                 return Err(not_found(name));
             }

@@ -4,6 +4,7 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { verify } from '../../registry/manifest.ts';
+import { diskError } from '../disk.ts';
 import { ImageError } from '../errors.ts';
 import { lock } from './locks.ts';
 
@@ -49,7 +50,7 @@ export class Blobs {
       await rename(temporary, path);
     } catch (error) {
       await rm(temporary, { force: true });
-      throw error;
+      throw diskError(error);
     }
   }
 

@@ -3,6 +3,7 @@
 
 import { closeSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { constants as system } from 'node:os';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { text } from 'node:stream/consumers';
@@ -118,9 +119,17 @@ export async function hostSources(programs: string[], path: string): Promise<Hos
 export async function unpackHost(programs: string[], path: string, options: UnpackOptions): Promise<Unpacked> {
   const [read, write] = pipe();
   const collecting = run(['host', ...programs], { env: { PATH: path }, output: write, signal: options.signal });
-  const [collected, unpacked] = await Promise.allSettled([collecting, unpack({ fd: read }, options)]);
-  if (collected.status === 'rejected') throw collected.reason;
+  return await both(collecting, unpack({ fd: read }, options));
+}
+
+/** What one worker writes another unpacks: of two failures the one that came first is told. */
+async function both(writing: Promise<unknown>, unpacking: Promise<Unpacked>): Promise<Unpacked> {
+  const [written, unpacked] = await Promise.allSettled([writing, unpacking]);
+  // The pipe breaks where the reader has given up, and it knows why.
+  const isReadersFault = written.status === 'rejected' && (written.reason as KapselError).errno === system.errno.EPIPE;
+  if (written.status === 'rejected' && !isReadersFault) throw written.reason;
   if (unpacked.status === 'rejected') throw unpacked.reason;
+  if (written.status === 'rejected') throw written.reason;
   return unpacked.value;
 }
 
@@ -212,10 +221,7 @@ export async function diffList({
 export async function unpackDiff({ signal, ...changes }: Changes, options: UnpackOptions): Promise<Unpacked> {
   const [read, write] = pipe();
   const writing = run(['diff', ...trees(changes)], { output: write, signal });
-  const [written, unpacked] = await Promise.allSettled([writing, unpack({ fd: read }, options)]);
-  if (written.status === 'rejected') throw written.reason;
-  if (unpacked.status === 'rejected') throw unpacked.reason;
-  return unpacked.value;
+  return await both(writing, unpack({ fd: read }, options));
 }
 
 /** Trees that lie on each other, topmost first, as the tar of the one that they make. */

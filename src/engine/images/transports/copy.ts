@@ -5,7 +5,7 @@ import type { Database, ImageRow } from '../../../native.ts';
 import type { Access, RegistryClient } from '../../../registry/client.ts';
 import type { Document } from '../../../registry/manifest.ts';
 import { canonical, parseReference } from '../../../registry/reference.ts';
-import { InvalidArgumentError } from '../../errors.ts';
+import { InvalidArgumentError, KapselError } from '../../errors.ts';
 import type { Blobs } from '../blobs.ts';
 import type { Layers } from '../layers.ts';
 import { taggable } from '../names.ts';
@@ -74,9 +74,20 @@ export async function saveImages(
       const image = await storedImage(row, shop);
       const called = format === 'docker-archive' ? names.filter((name) => !name.includes('@')) : names;
       await sendImage(image, sink, { ...options, names: called, signal });
-      shop.database.appendEvent({ kind: 'image', action: 'save', id: row.id, attributes: { name: image.name } });
+      noting(() => {
+        shop.database.appendEvent({ kind: 'image', action: 'save', id: row.id, attributes: { name: image.name } });
+      });
     }
   });
+}
+
+/** What is done outside of the store is done, even if there is no room to write it down. */
+function noting(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    if (!(error instanceof KapselError && error.code === 'DISK_FULL')) throw error;
+  }
 }
 
 export interface Pushed {
@@ -96,9 +107,11 @@ export async function pushImage(shop: Workshop, row: ImageRow, name: string, opt
     const sources = document.manifest.layers.map(({ digest, size, mediaType }, index) => {
       return { diffId: row.diffIds[index]!, digest, size, mediaType, registry, repository };
     });
-    shop.database.insertLayerSources(sources);
-    shop.database.tag(`${registry}/${repository}@${document.digest}`, row.id);
-    shop.database.appendEvent({ kind: 'image', action: 'push', id: row.id, attributes: { name } });
+    noting(() => {
+      shop.database.insertLayerSources(sources);
+      shop.database.tag(`${registry}/${repository}@${document.digest}`, row.id);
+      shop.database.appendEvent({ kind: 'image', action: 'push', id: row.id, attributes: { name } });
+    });
   }
   return { document, reference: canonical(reference) };
 }
