@@ -227,6 +227,36 @@ t('a blob store that asks for a password gets none', async () => {
   assert.equal(store.contents(), []);
 });
 
+t('a blob store that names a token service of its own is not believed', async () => {
+  await logIn();
+  registry.fault = redirecting((digest) => `${elsewhere.base}/${digest}`);
+  elsewhere.handle = (_, response) => {
+    response.writeHead(401, { 'WWW-Authenticate': `Bearer realm="${elsewhere.base}/token",service="x"` }).end();
+  };
+  await failure(pull(), 'REGISTRY_UNAUTHORIZED');
+  assert.ok(elsewhere.requests.length > 0);
+  for (const { authorization, url } of elsewhere.requests)
+    assert.equal([authorization, url.pathname === '/token'], [undefined, false]);
+});
+
+t('an address on another host in an answer is asked without credentials', async () => {
+  await logIn();
+  const guard = guarded('Basic realm="here"', basic('me:secret'));
+  registry.fault = (request, response, seen) => {
+    if (guard(request, response, seen)) return true;
+    if (!request.url?.endsWith('/tags/list')) return false;
+    response.setHeader('Link', `<${elsewhere.base}/more>; rel="next"`).end('{"tags":["one"]}');
+    return true;
+  };
+  elsewhere.handle = (_, response) => response.end('{"tags":["two"]}');
+  const name = `${registry.host}/a/b`;
+  assert.equal(await store.images.tagsInRegistry(name), [`${name}:one`, `${name}:two`]);
+  assert.equal(
+    elsewhere.requests.map(({ authorization }) => authorization),
+    [undefined],
+  );
+});
+
 t('a redirect there and back does not bring the credentials back', async () => {
   await logIn();
   registry.fault = redirecting((digest) => `${elsewhere.base}/${digest}`);
@@ -251,6 +281,8 @@ t('a redirect to itself ends', async () => {
   await logIn();
   registry.fault = redirecting((digest) => `/v2/a/b/blobs/${digest}`);
   await failure(pull(), 'REGISTRY_PROTOCOL', /redirects more than 5 times/);
+  const asked = registry.requests.map(({ url }) => url).filter((url) => url.includes('/blobs/'));
+  for (const url of new Set(asked)) assert.ok(registry.count(url) <= 7, 'with one 401 before it');
 });
 
 t('https with an unknown certificate: refused, unless the registry is named insecure', async () => {
