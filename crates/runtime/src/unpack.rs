@@ -14,6 +14,10 @@ use crate::{ExitCode, output, rootless};
 
 const USAGE: &str = "usage: kapsel-runtime unpack --into DIR [--digest sha256:HEX] [--diff-id sha256:HEX] [--mode layer|archive] [--recipe]";
 
+/// Bytes that wait in the pipe for the reader, the most that an ordinary user may ask for (pipe(7)): whoever feeds several
+/// layers is woken seldom.
+const PIPE: libc::c_int = 1 << 20;
+
 /// `kapsel-runtime unpack`.
 pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let rootless = rootless::enter()?;
@@ -22,6 +26,9 @@ pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
     if recipe && unsafe { libc::fcntl(3, libc::F_GETFD) } < 0 {
         return Err(Error::new("USAGE", format!("fd 3, where the recipe goes, is not open; {USAGE}")));
     }
+    // It may be no pipe, or the user's pipes may have too much already: then it stays as it is.
+    // SAFETY: no pointer is passed.
+    unsafe { libc::fcntl(0, libc::F_SETPIPE_SZ, PIPE) };
     confine(&into, rootless, if recipe { 4 } else { 3 })?;
     // The descriptors themselves: confine has closed every other.
     // SAFETY: descriptor 0 is open (std sees to that), and nothing else in this process reads or closes it.

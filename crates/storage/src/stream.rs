@@ -16,10 +16,10 @@ use crate::error::{Error, Result};
 use chunk::{Chunk, Pool};
 
 /// Bytes of one piece: large enough that passing it on costs nothing, small enough to stay in the second-level cache.
-const CHUNK: usize = 128 << 10;
+const CHUNK: usize = 256 << 10;
 /// Pieces of each pool: 1 MiB before and 2 MiB after inflating.
-const COMPRESSED_CHUNKS: usize = 8;
-const PLAIN_CHUNKS: usize = 16;
+const COMPRESSED_CHUNKS: usize = 4;
+const PLAIN_CHUNKS: usize = 8;
 
 /// What the stream turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
