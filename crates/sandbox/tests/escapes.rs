@@ -22,6 +22,8 @@
 //! | CRI-O CVE-2022-0811 | `parameters_of_the_host_…` | sysctl.rs: no check_namespace; no check_value; any name |
 //! | CVE-2022-23648 | `a_volume_whose_…` | mounts/build.rs: the destination is not cleaned |
 //! | podman CVE-2026-55686 | `a_working_directory_that_…` | launch.rs: the directory is made by path before the root is entered |
+//! | a terminal of another place | terminal.rs `a_device_node_…`, `a_link_in_place_…` | terminal.rs: any file system's ptmx; links followed |
+//! | a container without a monitor | isolation.rs `a_container_ends_…`, oci/crash.rs `a_creator_killed_during_…` | process.rs: no PR_SET_PDEATHSIG at all, or none after the user is another; launch.rs: none while it is made |
 //! | files of accounts | `user_files_that_…` | identity: no O_NONBLOCK and any kind of file, together |
 
 mod common;

@@ -296,7 +296,14 @@ fn a_hundred_starts_leave_no_descriptor_in_the_caller() {
 
 #[test]
 fn a_container_ends_with_its_monitor() {
-    let sandbox = Sandbox::new("echo $$; exec sleep 100");
+    // The kernel forgets the wish when another user is become.
+    for user in ["", "ann"] {
+        ends_with_its_monitor(user);
+    }
+}
+
+fn ends_with_its_monitor(user: &str) {
+    let sandbox = Sandbox::new("echo $$; exec sleep 100").with(|document| document["user"] = json!(user));
     let mut command = sandbox.command();
     // Without `timeout` in between, so that the pid is the monitor's.
     let words: Vec<_> = command.get_args().skip(3).map(ToOwned::to_owned).collect();

@@ -40,6 +40,41 @@ fn without_a_devpts_there_is_an_error_and_no_terminal_of_the_host() {
 }
 
 #[test]
+fn a_device_node_in_place_of_the_devpts_is_no_place_for_a_terminal() {
+    // The kernel would take it: it looks for a devpts beside the node.
+    let refusal = with_terminal("tty")
+        .config(|config| {
+            for mount in config["mounts"].as_array_mut().unwrap() {
+                if mount["type"] == "devpts" {
+                    mount["destination"] = json!("/dev/pts/pts");
+                }
+            }
+            config["linux"]["devices"] =
+                json!([{"path": "/dev/pts/ptmx", "type": "c", "major": 5, "minor": 2}]);
+        })
+        .refusal();
+    assert!(refusal.contains("/dev/pts in the container is no devpts"), "{refusal}");
+}
+
+#[test]
+fn a_link_in_place_of_the_devpts_is_not_followed() {
+    // To another devpts, which is no less one.
+    let sandbox = with_terminal("tty").on_directory().config(|config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        mounts.retain(|mount| {
+            !mount["destination"].as_str().unwrap().starts_with("/dev") || mount["type"] == "devpts"
+        });
+        mounts.iter_mut().find(|mount| mount["type"] == "devpts").unwrap()["destination"] =
+            json!("/elsewhere");
+    });
+    let dev = sandbox.path("image").join("dev");
+    std::fs::create_dir(&dev).unwrap();
+    std::os::unix::fs::symlink("/elsewhere", dev.join("pts")).unwrap();
+    let refusal = sandbox.refusal();
+    assert!(refusal.contains("cannot make a terminal"), "{refusal}");
+}
+
+#[test]
 fn a_console_that_the_image_made_a_link_is_not_followed() {
     // CVE-2025-52565: /dev is the image's own here, and its console points at a file that must not be covered.
     let sandbox = with_terminal("cat /secret").on_directory().config(|config| {

@@ -1,5 +1,7 @@
 //! Whoever makes, starts or removes a container may be killed at any moment: what is left can always be removed.
 
+use serde_json::json;
+
 use crate::harness::*;
 use crate::tracer::killed_after;
 
@@ -29,6 +31,23 @@ fn a_creator_killed_at_any_moment_leaves_what_can_be_deleted() {
         world.ok(&["delete", "--force", "c"]);
         world.nothing_remains();
     });
+}
+
+/// In a hook nothing of the child's asks for the creator: only the kernel ends it with that.
+#[test]
+fn a_creator_killed_during_a_hook_of_the_containers_takes_it_along() {
+    let world = World::sleeper();
+    let script = format!("echo > {}; exec sleep 1000", world.text("begun"));
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    let world = world.set("/hooks", json!({"createContainer": hook}));
+    let mut create = world.command(&["create", "c"]).spawn().unwrap();
+    until("the hook", || world.path("begun").exists().then_some(()));
+    assert!(world.processes().len() >= 2, "the creator and its child");
+    create.kill().unwrap();
+    create.wait().unwrap();
+    until("the end of all", || world.processes().is_empty().then_some(()));
+    world.ok(&["delete", "--force", "c"]);
+    world.nothing_remains();
 }
 
 #[test]

@@ -51,3 +51,16 @@ pub(crate) fn close_range(first: RawFd, last: RawFd) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first as u32, last as u32, 0) })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_opened_survives_an_execve() {
+        let root = std::fs::File::open("/").unwrap();
+        let fd = openat2(&root, c"proc", libc::O_PATH, 0, 0).unwrap();
+        // SAFETY: the descriptor is open.
+        assert_eq!(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) }, libc::FD_CLOEXEC);
+    }
+}
