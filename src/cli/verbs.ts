@@ -26,7 +26,6 @@ import {
   networkDisconnect,
   networkDoctor,
   networkList,
-  networkPrune,
   networkRemove,
 } from '../commands/network.ts';
 import {
@@ -39,7 +38,7 @@ import {
 } from '../commands/manifest.ts';
 import { pause } from '../commands/pause.ts';
 import { pluginsInstall, pluginsLink, pluginsList, pluginsUninstall } from '../commands/plugins.ts';
-import { containerPrune, imagePrune, systemPrune, volumePrune } from '../commands/prune.ts';
+import { containerPrune, imagePrune, networkPrune, systemPrune, volumePrune } from '../commands/prune.ts';
 import { port, portAdd, portRemove } from '../commands/port.ts';
 import { ps } from '../commands/ps.ts';
 import { pull } from '../commands/pull.ts';

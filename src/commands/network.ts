@@ -2,14 +2,11 @@
 import { defineCommand } from '../cli/command.ts';
 import { item, text, yes } from '../cli/values/basic.ts';
 import { label } from '../cli/values/environment.ts';
-import { filter, filters, filterValue } from '../cli/values/filter.ts';
+import { filter, filters } from '../cli/values/filter.ts';
 import { pair } from '../cli/values/pair.ts';
-import { timestamp } from '../cli/values/time.ts';
-import { rfc3339 } from '../engine/events.ts';
 import type { Network } from '../engine/networks.ts';
 import { printLine } from '../ui/output.ts';
 import { plain, plainJson } from '../ui/plain.ts';
-import { confirm } from './confirm.ts';
 import { each } from './each.ts';
 import { printListing, renderFormat } from './listing.ts';
 
@@ -155,30 +152,6 @@ export const networkDisconnect = defineCommand({
   async run({ flags, args: [network = '', container = ''] }, context) {
     const engine = await context.engine();
     await engine.networks.disconnect(network, container, { force: flags.force });
-  },
-});
-
-export const networkPrune = defineCommand({
-  name: 'network prune',
-  summary: 'Remove all unused networks',
-  flags: {
-    filter: { value: filter, multiple: true, description: "Provide filter values (e.g. 'label=KEY', 'until=24h')" },
-    force: { value: yes, short: 'f', description: 'Do not prompt for confirmation' },
-  },
-  arguments: [],
-  examples: [{ command: 'network prune -f', description: 'Those that no container is on' }],
-  async run({ flags }, context) {
-    const { 'label!': withoutLabels = [], until, ...given } = filters(flags.filter, ['label', 'label!', 'until']);
-    const before = until && filterValue('until', until, timestamp.parse);
-    const hasLabels = selection(given);
-    const isWanted = (network: Network) =>
-      hasLabels(network) &&
-      !withoutLabels.some((label) => selection({ label: [label] })(network)) &&
-      (before === undefined || network.createdAt < rfc3339(before));
-    confirm(flags.force, 'This will remove all custom networks not used by at least one container.', 'network prune');
-    const engine = await context.engine();
-    const removed = await engine.networks.prune(isWanted);
-    if (removed.length > 0) printLine(['Deleted Networks:', ...removed, ''].join('\n'));
   },
 });
 

@@ -1,12 +1,15 @@
-// `kapsel container prune`, `image prune`, `volume prune` and `system prune`: one work, four questions.
+// `kapsel container prune`, `image prune`, `network prune`, `volume prune` and `system prune`: one work, five questions.
 import { defineCommand, type Flags } from '../cli/command.ts';
 import { yes } from '../cli/values/basic.ts';
 import { filter, filters, filterValue } from '../cli/values/filter.ts';
 import { timestamp } from '../cli/values/time.ts';
+import { rfc3339 } from '../engine/events.ts';
+import type { Network } from '../engine/networks.ts';
 import type { Pruned, PruneFilters } from '../engine/system.ts';
 import { printLine } from '../ui/output.ts';
 import { humanSize } from '../ui/units.ts';
 import { confirm } from './confirm.ts';
+import { selection } from './network.ts';
 
 const common = {
   filter: { value: filter, multiple: true, description: "Provide filter values (e.g. 'label=KEY=value', 'until=24h')" },
@@ -66,6 +69,21 @@ export const volumePrune = defineCommand({
   },
 });
 
+export const networkPrune = defineCommand({
+  name: 'network prune',
+  summary: 'Remove all unused networks',
+  flags: common,
+  arguments: [],
+  examples: [{ command: 'network prune -f', description: 'Those that no container is on' }],
+  async run({ flags }, context) {
+    const chosen = pruneFilters(flags.filter, withUntil);
+    const warning = 'This will remove all custom networks not used by at least one container.';
+    confirm(flags.force, warning, 'network prune');
+    const engine = await context.engine();
+    block('Deleted Networks:', await engine.networks.prune(isChosen(chosen)));
+  },
+});
+
 export const systemPrune = defineCommand({
   name: 'system prune',
   summary: 'Remove unused data',
@@ -80,6 +98,7 @@ export const systemPrune = defineCommand({
     const chosen = pruneFilters(flags.filter, flags.volumes ? ['label', 'label!'] : withUntil);
     const lines = [
       'all stopped containers',
+      'all networks not used by at least one container',
       ...(flags.volumes ? ['all anonymous volumes not used by at least one container'] : []),
       flags.all ? 'all images without at least one container associated to them' : 'all dangling images',
       'all interrupted downloads, and what processes that died have left',
@@ -87,7 +106,8 @@ export const systemPrune = defineCommand({
     confirm(flags.force, `This will remove:\n${lines.map((line) => `  - ${line}\n`).join('')}`, 'system prune');
     const engine = await context.engine();
     const kinds = ['containers', 'images', 'cache', ...(flags.volumes ? ['volumes' as const] : [])] as const;
-    report(await engine.system.prune({ kinds, allImages: flags.all, filters: chosen }));
+    const pruned = await engine.system.prune({ kinds, allImages: flags.all, filters: chosen });
+    report(pruned, await engine.networks.prune(isChosen(chosen)));
   },
 });
 
@@ -96,11 +116,21 @@ function pruneFilters(given: readonly (readonly [string, string])[], known: read
   return { labels, withoutLabels, ...(until && { until: filterValue('until', until, timestamp.parse) }) };
 }
 
-function report({ containers, images, volumes, reclaimed }: Pruned): void {
-  const block = (heading: string, lines: readonly string[]) => {
-    if (lines.length > 0) printLine([heading, ...lines, ''].join('\n'));
-  };
+/** What the filters leave of networks. */
+function isChosen({ labels = [], withoutLabels = [], until }: PruneFilters): (network: Network) => boolean {
+  return (network) =>
+    selection({ label: [...labels] })(network) &&
+    !withoutLabels.some((label) => selection({ label: [label] })(network)) &&
+    (until === undefined || network.createdAt < rfc3339(until));
+}
+
+function block(heading: string, lines: readonly string[]): void {
+  if (lines.length > 0) printLine([heading, ...lines, ''].join('\n'));
+}
+
+function report({ containers, images, volumes, reclaimed }: Pruned, networks: readonly string[] = []): void {
   block('Deleted Containers:', containers);
+  block('Deleted Networks:', networks);
   block('Deleted Volumes:', volumes);
   const words = images.map((item) => ('untagged' in item ? `untagged: ${item.untagged}` : `deleted: ${item.deleted}`));
   block('Deleted Images:', words);

@@ -27,6 +27,9 @@ const headers = {
   Size: 'SIZE',
 };
 
+/** What `-f` knows. */
+const known = 'id name label status ancestor exited volume network publish expose'.split(' ');
+
 export const ps = defineCommand({
   name: 'ps',
   summary: 'List containers',
@@ -48,7 +51,7 @@ export const ps = defineCommand({
     const { containers, networks } = await context.engine();
     // What somebody has flushed out of the packet filter comes back meanwhile.
     const repaired = networks.repair().catch(() => false);
-    const asked = filters(flags.filter, ['id', 'name', 'label', 'status', 'ancestor', 'exited', 'volume']);
+    const asked = filters(flags.filter, known);
     const last = flags.latest ? 1 : flags.last;
     const found = await containers.list({
       // A state asked for by name is shown whether or not it is a running one.

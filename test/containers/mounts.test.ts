@@ -129,7 +129,7 @@ t('a volume is bound from where it lies, read-only where asked', () => {
 const plain: DefaultMountChoices = {
   privileged: false,
   shmSize: 1024,
-  network: 'none',
+  foreignNetwork: false,
   pid: 'private',
   ipc: 'private',
   inUserNamespace: false,
@@ -161,8 +161,8 @@ t('the defaults are Docker’s', () => {
 
 t('what a user namespace cannot mount anew is bound', () => {
   assert.is(find({ pid: 'host', inUserNamespace: true }, '/proc')!.type, 'bind');
-  assert.is(find({ network: 'host', inUserNamespace: true }, '/sys')!.type, 'bind');
-  assert.is(find({ network: 'host', inUserNamespace: true }, '/sys/fs/cgroup'), undefined);
+  assert.is(find({ foreignNetwork: true, inUserNamespace: true }, '/sys')!.type, 'bind');
+  assert.is(find({ foreignNetwork: true, inUserNamespace: true }, '/sys/fs/cgroup'), undefined);
   assert.is(find({ pid: 'host' }, '/proc')!.type, 'proc');
 });
 

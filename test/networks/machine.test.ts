@@ -70,6 +70,13 @@ t('a container without a word about networks is on the bridge, as root; another 
   await kapsel('network', 'rm', 'mine');
 });
 
+t('a container in a user namespace of its own is on a network too, in one that is not its own', async () => {
+  const flags = ['--rm', '--network', 'bridge', '--userns', '100000:65536', '--sysctl', 'net.ipv4.ip_default_ttl=77'];
+  const script = 'ip -br -4 addr; cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ip_default_ttl';
+  const stdout = await kapsel('run', ...flags, image, 'bash', '-c', script);
+  assert.match(stdout, /eth0.*\n0\n77\n$/s);
+});
+
 t('without nf_tables or bridges the error says what helps', () => {
   const { hint } = errorFrom({ code: 'NOT_SUPPORTED', message: 'cannot make the bridge', errno: 95 });
   assert.match(hint!, 'give --network none');

@@ -78,7 +78,8 @@ export function launch(id: string, settings: Settings, paths: Paths, layers: rea
 function ociConfig(id: string, settings: Settings, paths: Paths, ground: Ground) {
   const { privileged, network } = settings;
   const inUserNamespace = ground.rootless || ground.mappings.length > 0;
-  const defaults = defaultMounts({ ...settings, inUserNamespace });
+  const foreignNetwork = network === 'host' || (ground.mappings.length > 0 && network !== 'none');
+  const defaults = defaultMounts({ ...settings, inUserNamespace, foreignNetwork });
   const files = ['hostname', 'hosts', 'resolv.conf'].map((name): OciMount => ({
     destination: `/etc/${name}`,
     type: 'bind',
@@ -98,7 +99,11 @@ function ociConfig(id: string, settings: Settings, paths: Paths, ground: Ground)
       ...(ground.cgroups ? { cgroupsPath: `${settings.cgroupParent}/${id}` } : {}),
       resources: linuxResources(settings.limits, ground.devices.rules),
       devices: ground.devices.nodes,
-      sysctl: { ...defaultSysctls(network, inUserNamespace), ...settings.sysctls },
+      // On a network of the engine the monitor sets them, from outside.
+      sysctl: {
+        ...defaultSysctls(network, ground.rootless || (inUserNamespace && network !== 'bridge')),
+        ...settings.sysctls,
+      },
       maskedPaths: privileged ? [] : maskedPaths,
       readonlyPaths: privileged ? [] : readonlyPaths,
       ...propagation(settings),
@@ -162,7 +167,8 @@ function namespaces(settings: Settings, ground: Ground): { type: string; path?: 
 
 /** As Docker since 20.10: any program may bind low ports and ping, in a network namespace of its own. */
 function defaultSysctls(network: NetworkMode, inUserNamespace: boolean): Record<string, string> {
-  if (network === 'host') return {};
+  // Whose it is has set them.
+  if (network === 'host' || (network.startsWith('container:') && inUserNamespace)) return {};
   return {
     'net.ipv4.ip_unprivileged_port_start': '0',
     // Group 2147483647 has no mapping in a user namespace.

@@ -7,7 +7,6 @@ import type { ProcessDefaults } from '../../registry/oci.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { checkMount, parseMount, parseTmpfs, parseVolume } from './notation/mounts.ts';
 import type { BindMount, CreateOptions, Mount, TmpfsMount, VolumeMount } from './options.ts';
-import type { NetworkMode } from './networking.ts';
 
 /** A volume has a name by now, given or made up. */
 export type ResolvedMount = BindMount | TmpfsMount | (VolumeMount & { source: string; anonymous: boolean });
@@ -96,11 +95,12 @@ export function ociMount(mount: ResolvedMount, volumePath: (name: string) => str
 export interface DefaultMountChoices {
   privileged: boolean;
   shmSize: number;
-  network: NetworkMode;
   pid: 'private' | 'host';
   ipc: 'private' | 'host' | 'none';
   /** The container is in a user namespace, its own or the rootless engine's. */
   inUserNamespace: boolean;
+  /** Its network namespace belongs to a user namespace further out. */
+  foreignNetwork: boolean;
 }
 
 const secure = ['nosuid', 'noexec', 'nodev'] as const;
@@ -110,7 +110,7 @@ export function defaultMounts(choices: DefaultMountChoices): OciMount[] {
   const { privileged, inUserNamespace } = choices;
   // The kernel gives a fresh procfs or sysfs only to the owner of the PID or network namespace shown in it.
   const hostProc = choices.pid === 'host' && inUserNamespace;
-  const hostSys = choices.network === 'host' && inUserNamespace;
+  const hostSys = choices.foreignNetwork && inUserNamespace;
   const sysAccess = privileged ? 'rw' : 'ro';
   const bind = (path: string, ...options: string[]): OciMount => ({
     destination: path,

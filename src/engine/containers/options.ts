@@ -139,7 +139,10 @@ export interface CreateOptions extends ProcessOptions {
   oomScoreAdj?: number;
   /** PID 1 is kapsel's init, the program its child. */
   init?: boolean;
-  /** `none` (the default), `host`, `container:NAME`, `ns:PATH`, or networks of this engine, `bridge` among them. */
+  /**
+   * `none`, `host`, `container:NAME`, `ns:PATH`, or networks of this engine, `bridge` among them; the engine's default
+   * where left out.
+   */
   network?: string | NetworkRequest | readonly (string | NetworkRequest)[];
   /** More names on the first network. */
   networkAliases?: readonly string[];
@@ -272,7 +275,7 @@ export interface LogEntry {
 export interface ListOptions {
   /** Those that do not run, too. */
   all?: boolean;
-  /** Docker's filters: id, name, label, status, ancestor, exited, volume; each with any of several values. */
+  /** Docker's filters: id, name, label, status, ancestor, exited, volume, network, publish, expose; each with any of several values. */
   filters?: Readonly<Record<string, readonly string[]>>;
   /** The newest so many. */
   last?: number;

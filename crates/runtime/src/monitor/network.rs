@@ -1,6 +1,7 @@
 //! A container's networks, for as long as it lives: its namespace with the interfaces in it, what leads to its ports, what
 //! serves it, and the names by which others find it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use kapsel_network::attach;
 use kapsel_network::connect::{Connection, Disconnection, connect, connect_guarded, disconnect};
 use kapsel_network::description::{Interface, Uplink};
 use kapsel_network::egress::Link;
+use kapsel_network::namespace;
 use kapsel_network::nftables::elements::Port;
 use kapsel_network::nftables::filter::Filter;
 use kapsel_network::services::{Description, Services};
@@ -194,6 +196,19 @@ impl Network {
     /// Where the container's network namespace is found while this lives.
     pub fn path(&self) -> PathBuf {
         path(&self.namespace)
+    }
+
+    /// Takes out of a container's settings those of its network namespace, and makes them: in a user namespace of its own it
+    /// may not, as the namespace is not its own.
+    pub fn set(&self, settings: &mut BTreeMap<String, String>) -> Result<()> {
+        let names: Vec<_> = settings.keys().filter(|name| name.starts_with("net.")).cloned().collect();
+        for name in names {
+            let value = settings.remove(&name).unwrap_or_default();
+            let path = format!("/proc/sys/{}", name.replace('.', "/"));
+            namespace::inside(self.namespace.as_fd(), || Ok(fs::write(path, &value)))?
+                .map_err(|error| Error::io(format_args!("cannot set sysctl {name} to {value:?}"), &error))?;
+        }
+        Ok(())
     }
 
     /// Somebody wants something of the services.

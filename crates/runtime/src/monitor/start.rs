@@ -44,6 +44,10 @@ impl Monitor {
         if let Some(networking) = &launch.network {
             let network = Network::make(&id(launch), namespace::new()?, networking, &self.epoll)?;
             join(launch, network.path());
+            let linux = launch.config.linux.get_or_insert_default();
+            if linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
+                network.set(&mut linux.sysctl)?;
+            }
             self.network = Some(network);
             self.trace.mark("network");
         }
