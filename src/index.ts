@@ -2,7 +2,13 @@
 
 export * from './engine/containers/options.ts';
 export { Container } from './engine/containers/container.ts';
-export type { AttachedStreams, ContainerInspect, ExecProcess } from './engine/containers/container.ts';
+export type {
+  AttachedStreams,
+  ContainerInspect,
+  ContainerStats,
+  ExecProcess,
+  InterfaceStats,
+} from './engine/containers/container.ts';
 export * from './engine/errors.ts';
 export { Engine } from './engine/engine.ts';
 export type { EngineOptions } from './engine/engine.ts';

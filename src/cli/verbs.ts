@@ -51,6 +51,7 @@ import { run } from '../commands/run.ts';
 import { save } from '../commands/save.ts';
 import { search } from '../commands/search.ts';
 import { start } from '../commands/start.ts';
+import { stats } from '../commands/stats.ts';
 import { stop } from '../commands/stop.ts';
 import { systemCheck, systemDf } from '../commands/system.ts';
 import { tag } from '../commands/tag.ts';
@@ -117,6 +118,7 @@ export const commands: readonly Command<any>[] = [
   save,
   search,
   start,
+  stats,
   stop,
   systemCheck,
   systemDf,
@@ -135,7 +137,7 @@ const byName = new Map(commands.map((command) => [command.name, command]));
 
 /** Docker's long forms, and the verbs they are. */
 const longForms: ReadonlyMap<string, string> = new Map([
-  ...'attach checkpoint commit create diff exec export inspect kill logs pause port ps restart restore rm run start stop unpause wait'
+  ...'attach checkpoint commit create diff exec export inspect kill logs pause port ps restart restore rm run start stats stop unpause wait'
     .split(' ')
     .map((verb) => [`container ${verb}`, verb] as const),
   ...'copy history import inspect load pull push save tag'.split(' ').map((verb) => [`image ${verb}`, verb] as const),

@@ -67,7 +67,32 @@ export type MonitorEvent =
   | { event: 'exited'; exitCode: number; signal?: number | null; oomKilled: boolean; finishedAt: string };
 
 /** A line of the connection that answers a request. */
-export type MonitorReply = { reply: 'ok' } | { reply: 'error'; code: string; message: string };
+/** What a container's cgroup counts; null is what its kernel does not. */
+export interface MonitorStats {
+  cpu: {
+    /** Nanoseconds. */
+    usage: number;
+    user: number;
+    system: number;
+    periods: number;
+    throttledPeriods: number;
+    throttled: number;
+  } | null;
+  memory: {
+    /** Bytes. */
+    usage: number;
+    peak: number | null;
+    limit: number | null;
+    swap: number | null;
+    inactiveFile: number;
+    oomKills: number;
+  } | null;
+  pids: { current: number; limit: number | null } | null;
+  /** By `MAJOR:MINOR`. */
+  blockIo: Record<string, { readBytes: number; writeBytes: number; reads: number; writes: number }>;
+}
+
+export type MonitorReply = { reply: 'ok'; stats?: MonitorStats } | { reply: 'error'; code: string; message: string };
 
 /** How a pump ended: by the monitor's last event, or by one of these. */
 export type PumpEnd =

@@ -10,6 +10,9 @@ import type { StreamRequest } from './monitor.ts';
 import type { ExitStatus } from './options.ts';
 import type { Start } from './session.ts';
 
+/** That a request has been carried out. */
+type Reply = Extract<MonitorReply, { reply: 'ok' }>;
+
 export class Connection {
   /** Rejects with a ContainerStartError, or MonitorLostError. */
   readonly started: Promise<Start>;
@@ -21,7 +24,7 @@ export class Connection {
   readonly #start = Promise.withResolvers<Start>();
   readonly #end = Promise.withResolvers<ExitStatus>();
   /** Requests that have no answer yet: answers come in their order. */
-  readonly #asked: PromiseWithResolvers<void>[] = [];
+  readonly #asked: PromiseWithResolvers<Reply>[] = [];
   #partial = '';
 
   /**
@@ -50,7 +53,12 @@ export class Connection {
   }
 
   /** Sends a request; resolves when the monitor has carried it out. `patience`: milliseconds that it may take. */
-  request(request: object, patience = answerTime): Promise<void> {
+  async request(request: object, patience = answerTime): Promise<void> {
+    await this.ask(request, patience);
+  }
+
+  /** As `request`; resolves to what the monitor says. */
+  ask(request: object, patience = answerTime): Promise<Reply> {
     const answer = this.#expect();
     try {
       this.send({ request, fds: [], closing: [] });
@@ -85,8 +93,8 @@ export class Connection {
     this.#socket.destroy();
   }
 
-  #expect(): Promise<void> {
-    const answer = Promise.withResolvers<void>();
+  #expect(): Promise<Reply> {
+    const answer = Promise.withResolvers<Reply>();
     this.#asked.push(answer);
     answer.promise.catch(() => {});
     return answer.promise;
@@ -101,7 +109,7 @@ export class Connection {
   #take(message: MonitorEvent | MonitorReply): void {
     if ('reply' in message) {
       const answer = this.#asked.shift();
-      if (message.reply === 'ok') answer?.resolve();
+      if (message.reply === 'ok') answer?.resolve(message);
       else answer?.reject(errorFrom(message));
       return;
     }

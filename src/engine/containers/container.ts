@@ -34,11 +34,13 @@ import { isAlive, isEnded, reachMonitor } from './reach.ts';
 import { dying, reconcile, removeRemains, whileDead } from './reap.ts';
 import { bystander, join, joining, openSession } from './session.ts';
 import type { Settings } from './settings.ts';
+import type { ContainerStats } from './stats.ts';
 import { beginWith, claimLock, Life, type Claim } from './start.ts';
 import type { AttachedStreams, ExecProcess } from './supervise.ts';
 import { supervision } from './supervision.ts';
 
 export type { ContainerInspect } from './inspect.ts';
+export type { ContainerStats, InterfaceStats } from './stats.ts';
 export type { AttachedStreams, ExecProcess } from './supervise.ts';
 
 export class Container {
@@ -256,6 +258,14 @@ export class Container {
       connection.close();
     }
     if (number === 9) await reconcile(this.#engine);
+  }
+
+  /** What it has used since it began. CONTAINER_NOT_RUNNING. */
+  async stats(): Promise<ContainerStats> {
+    const { readStats } = await import('./stats.ts');
+    const { pid } = await this.#row();
+    const { fd } = await this.#running();
+    return readStats(fd, pid);
   }
 
   async pause(): Promise<void> {

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use kapsel_cgroups::Cgroup;
+use kapsel_cgroups::{Cgroup, Stats};
 use kapsel_network::namespace::open_path;
 use kapsel_sandbox::{Join, Manner, Stdio, join};
 
@@ -33,6 +33,10 @@ impl Monitor {
                 Ok(()) => return,
                 error => error,
             },
+            Ok(Request::Stats) => match self.stats() {
+                Ok(stats) => return self.say(id, &line(&Reply::Used { stats })),
+                Err(error) => Err(error),
+            },
             Ok(request) => self.carry_out(id, request),
             Err(error) => Err(Error::new("REQUEST_INVALID", format!("the request cannot be read: {error}"))),
         };
@@ -59,7 +63,7 @@ impl Monitor {
                 self.pace_input(target);
                 Ok(())
             }
-            Request::Exec(_) | Request::Checkpoint(_) => Ok(()),
+            Request::Exec(_) | Request::Checkpoint(_) | Request::Stats => Ok(()),
             Request::Resize(Resize { columns, rows }) => match self.processes.get(&target) {
                 Some(process) => {
                     process.resize(columns, rows).map_err(|error| Error::io("cannot resize", &error))
@@ -113,6 +117,10 @@ impl Monitor {
         let id = self.settings.run_directory.file_name().unwrap_or_default().to_string_lossy();
         self.network = Some(Network::make(&id, namespace, &wanted, &self.epoll)?);
         Ok(())
+    }
+
+    fn stats(&self) -> Result<Stats> {
+        Ok(self.running_cgroup()?.stats()?)
     }
 
     fn running_cgroup(&self) -> Result<&Cgroup> {

@@ -1,7 +1,7 @@
 //! What is said on a connection: requests of clients, replies and events of the monitor.
 //! ARCHITECTURE.md, "The connection", is the specification; only the words are here.
 
-use kapsel_cgroups::LinuxResources;
+use kapsel_cgroups::{LinuxResources, Stats};
 use kapsel_sandbox::spec;
 use serde::{Deserialize, Serialize};
 use serde_json::from_slice;
@@ -34,6 +34,8 @@ pub enum Request {
     Network(Box<Rewire>),
     /// To be written down, with everything that it has in memory.
     Checkpoint(Box<Checkpoint>),
+    /// To tell what the container has used.
+    Stats,
 }
 
 impl Request {
@@ -57,6 +59,7 @@ impl Request {
             Update,
             Network,
             Checkpoint,
+            Stats,
         }
         Ok(match from_slice::<Asked>(json)?.request {
             Word::Attach => Self::Attach(from_slice(json)?),
@@ -64,6 +67,7 @@ impl Request {
             Word::Resize => Self::Resize(from_slice(json)?),
             Word::Signal => Self::Signal(from_slice(json)?),
             Word::Stop => Self::Stop(from_slice(json)?),
+            Word::Stats => Self::Stats,
             Word::Pause => Self::Pause,
             Word::Resume => Self::Resume,
             Word::Update => Self::Update(from_slice(json)?),
@@ -166,6 +170,12 @@ pub struct Checkpoint {
 pub enum Reply<'a> {
     /// Done.
     Ok,
+    /// Done: what the container has used.
+    #[serde(rename = "ok")]
+    Used {
+        /// By the counters of its cgroup.
+        stats: Stats,
+    },
     /// Not done.
     Error {
         /// A stable name in UPPER_SNAKE.
