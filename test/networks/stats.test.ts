@@ -46,7 +46,8 @@ t('processors, memory and processes are counted', async () => {
   await start('busy', flags, 'bash', '-c', 'head -c 8M /dev/zero > /tmp/file; sleep 600 & while :; do :; done');
   const container = await test.engine.containers.get('busy');
   let used = await container.stats();
-  for (let tries = 0; used.pids.current < 2 && tries < 500; tries++) used = await container.stats();
+  const isReady = () => used.pids.current === 2 && used.memory.usage >= 8 << 20;
+  for (let tries = 0; !isReady() && tries < 2000; tries++) used = await container.stats();
   assert.is(used.pids.current, 2);
   assert.is(used.pids.limit, 20);
   assert.is(used.memory.limit, 64 << 20);
