@@ -4,6 +4,7 @@ import { ConflictError, InvalidArgumentError } from '../errors.ts';
 import { formatSubnet, parseAddress, parseSubnet } from '../networks/addresses.ts';
 import { interfaceName } from '../networks/options.ts';
 import { parsePublish, type PortMapping } from '../networks/ports.ts';
+import { parseRate, rateHelp } from '../networks/rate.ts';
 import { commaSeparated } from './notation/mounts.ts';
 import { hostName } from './notation/names.ts';
 import type { CreateOptions, NetworkRequest } from './options.ts';
@@ -83,6 +84,7 @@ function parseNetwork(text: string): NetworkRequest {
     else if (name === 'ip6') request.ip6 = value;
     else if (name === 'mac-address') request.macAddress = value;
     else if (name === 'interface-name') request.interface = value;
+    else if (name === 'rate') request.rate = value;
     else throw invalid(`invalid field key ${name} in --network ${text}`);
   }
   if (request.network === '') throw invalid(`--network ${text}: name= is missing`);
@@ -106,7 +108,7 @@ function modeOf(requests: readonly NetworkRequest[]): NetworkMode {
 
 /** The options that are about the first network, where there is but one way to say it. */
 function addOns(requests: readonly NetworkRequest[], options: CreateOptions): NetworkRequest[] {
-  const { networkAliases = [], ip, ip6, macAddress } = options;
+  const { networkAliases = [], ip, ip6, macAddress, rate } = options;
   return requests.map((request, at) =>
     checkRequest({
       ...request,
@@ -114,17 +116,19 @@ function addOns(requests: readonly NetworkRequest[], options: CreateOptions): Ne
       ...(at === 0 && ip !== undefined && { ip }),
       ...(at === 0 && ip6 !== undefined && { ip6 }),
       ...(at === 0 && macAddress !== undefined && { macAddress }),
+      ...(at === 0 && rate !== undefined && { rate }),
     }),
   );
 }
 
 /** As far as it can be told without the network. NETWORK_INVALID. */
 export function checkRequest(request: NetworkRequest): NetworkRequest {
-  const { aliases = [], ip, ip6, macAddress, interface: name } = request;
+  const { aliases = [], ip, ip6, macAddress, interface: name, rate } = request;
   if (ip !== undefined && parseAddress(ip)?.family !== 4) throw invalid(`invalid IPv4 address: ${ip}`);
   if (ip6 !== undefined && parseAddress(ip6)?.family !== 6) throw invalid(`invalid IPv6 address: ${ip6}`);
   if (macAddress !== undefined) checkMac(macAddress);
   if (name !== undefined) interfaceName(name);
+  if (rate !== undefined && parseRate(rate) === undefined) throw invalid(`invalid rate ${rate}: ${rateHelp}`);
   return { ...request, aliases: aliases.map((alias) => hostName(alias)) };
 }
 
@@ -155,9 +159,9 @@ function egress(given: readonly string[] = [], mode: NetworkMode): { egress?: Eg
 }
 
 function refuseAddOns(mode: NetworkMode, options: CreateOptions): void {
-  const { networkAliases = [], ip, ip6, macAddress } = options;
+  const { networkAliases = [], ip, ip6, macAddress, rate } = options;
   const asked = [networkAliases.length > 0 && 'a network alias', ip && 'an IP address', ip6 && 'an IP address'];
-  const what = [...asked, macAddress && 'a MAC address'].find(Boolean);
+  const what = [...asked, macAddress && 'a MAC address', rate && 'a rate'].find(Boolean);
   if (!what) return;
   throw new ConflictError('NETWORK_CONFLICT', `conflicting options: ${what} and the network mode ${mode}`, {
     exitCode: 125,

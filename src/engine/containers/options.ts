@@ -23,6 +23,8 @@ export interface NetworkRequest {
   macAddress?: string | undefined;
   /** Name of the interface in the container: eth0, eth1, … in the networks' order where left out. */
   interface?: string | undefined;
+  /** What it may send, and receive, in a second, as tc(8) writes it: `10mbit`. On bridges. */
+  rate?: string | undefined;
 }
 
 export interface BindMount {
@@ -146,6 +148,8 @@ export interface CreateOptions extends ProcessOptions {
   network?: string | NetworkRequest | readonly (string | NetworkRequest)[];
   /** More names on the first network. */
   networkAliases?: readonly string[];
+  /** As on the first network: see `NetworkRequest`. */
+  rate?: string;
   /** Addresses on the first network. */
   ip?: string;
   ip6?: string;

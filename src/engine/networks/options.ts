@@ -2,6 +2,7 @@
 
 import { InvalidArgumentError } from '../errors.ts';
 import { parseAddress } from './addresses.ts';
+import { parseRate, rateHelp } from './rate.ts';
 import type { NetworkSubnet, SubnetOptions } from './subnets.ts';
 
 export type NetworkDriver = 'bridge' | 'macvlan';
@@ -16,7 +17,7 @@ export interface NetworkOptions {
   internal?: boolean | undefined;
   /** Name of the host's interface. */
   interface?: string | undefined;
-  /** The driver's: `mtu`, `isolate`, `parent` and `mode` (macvlan), and Docker's `com.docker.network.…`. */
+  /** The driver's: `mtu`, `rate` (bridge), `isolate`, `parent` and `mode` (macvlan), and Docker's `com.docker.network.…`. */
   options?: Readonly<Record<string, string>> | undefined;
   labels?: Readonly<Record<string, string>> | undefined;
 }
@@ -30,6 +31,8 @@ export interface NetworkDocument {
   options: Record<string, string>;
   /** Bytes; the kernel's own where left out. */
   mtu?: number;
+  /** What each container may send, and receive, in a second: bytes. */
+  rate?: number;
   /** Other networks' containers do not reach this one's; false: those of networks that are not isolated do. */
   isolate: boolean;
   /** Its containers reach each other. */
@@ -61,7 +64,7 @@ const aliases: Record<string, string> = {
 };
 
 const ofDriver: Record<NetworkDriver, ReadonlySet<string>> = {
-  bridge: new Set(['mtu', 'interface', 'icc', 'masquerade', 'host-address', 'isolate', 'prefix']),
+  bridge: new Set(['mtu', 'interface', 'icc', 'masquerade', 'host-address', 'isolate', 'prefix', 'rate']),
   macvlan: new Set(['mtu', 'parent', 'mode', 'prefix']),
 };
 
@@ -71,7 +74,7 @@ export function understand(
   options: Readonly<Record<string, string>>,
 ): Pick<
   NetworkDocument,
-  'mtu' | 'isolate' | 'communication' | 'masquerade' | 'hostAddress' | 'prefix' | 'parent' | 'mode'
+  'mtu' | 'isolate' | 'communication' | 'masquerade' | 'hostAddress' | 'prefix' | 'parent' | 'mode' | 'rate'
 > & {
   interface?: string;
 } {
@@ -101,6 +104,9 @@ export function understand(
     throw invalid(`invalid host-address '${address}': it is no IP address`);
   const prefix = known.get('prefix');
   const parent = known.get('parent');
+  const rate = known.get('rate');
+  const bytes = parseRate(rate ?? '');
+  if (rate !== undefined && bytes === undefined) throw invalid(`invalid rate '${rate}': ${rateHelp}`);
   return {
     ...(mtu !== undefined && { mtu: Number(mtu) }),
     isolate: yes('isolate', true),
@@ -110,6 +116,7 @@ export function understand(
     ...(prefix !== undefined && { prefix: interfaceName(`${prefix}0`).slice(0, -1) }),
     ...(parent !== undefined && { parent: interfaceName(parent) }),
     ...(mode !== undefined && { mode: mode as MacvlanMode }),
+    ...(bytes !== undefined && { rate: bytes }),
     ...(name !== undefined && { interface: interfaceName(name) }),
   };
 }

@@ -12,6 +12,7 @@ import { randomHex } from '../random.ts';
 import { type Address, contains, numberOf, parseAddress, parseSubnet, type Subnet, withoutBits } from './addresses.ts';
 import type { NetworkDocument } from './options.ts';
 import { leadTo, mappingsOf, publish, type PublishedPort } from './publishing.ts';
+import { parseRate } from './rate.ts';
 import { addressIn, leasable, type NetworkSubnet } from './subnets.ts';
 
 /** By what names others on a network find the container. */
@@ -162,6 +163,13 @@ function guard(id: string, { allowed, names }: EgressSettings, interfaces: Wire[
 /** What an interface of the container is like. */
 function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbers: number[]): Wire {
   const { subnets, internal, mtu } = document;
+  const rate = request.rate === undefined ? document.rate : parseRate(request.rate);
+  if (rate !== undefined && row.driver !== 'bridge') {
+    throw new InvalidArgumentError(
+      'NETWORK_INVALID',
+      `network ${row.name} cannot keep a rate: its driver is ${row.driver}`,
+    );
+  }
   return {
     name: request.interface,
     mac: macOf(row.id, request, numbers),
@@ -171,7 +179,12 @@ function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbe
     ...(row.driver === 'macvlan'
       ? { driver: 'macvlan', parent: document.parent, mode: document.mode ?? 'bridge' }
       : // A new one in every life: the old one is there for some milliseconds more.
-        { driver: 'bridge', peer: `kv${randomHex(7).slice(1)}`, bridge: bridgeOf(row) }),
+        {
+          driver: 'bridge',
+          peer: `kv${randomHex(7).slice(1)}`,
+          bridge: bridgeOf(row),
+          ...(rate !== undefined && { rate }),
+        }),
   } as Wire;
 }
 
