@@ -20,6 +20,12 @@ debianPackages([
   { package: 'jq', program: 'jq', why: 'the tests edit image configs with it' },
   { package: 'iproute2', program: 'ip', why: 'the default image has it' },
   { package: 'nftables', file: '/usr/sbin/nft', why: 'the packet filter is compared with what it makes' },
+  { package: 'passt', program: 'pasta', why: 'an ordinary user’s networks lead out by it' },
+  {
+    package: 'slirp4netns',
+    program: 'slirp4netns',
+    why: 'an ordinary user’s networks lead out by it where pasta is missing',
+  },
   { package: 'iputils-ping', program: 'ping', why: 'the tests ping containers with it' },
   { package: 'bind9-dnsutils', program: 'dig', why: 'the tests ask for names with it' },
   { package: 'curl', program: 'curl', why: 'the tests reach containers with it' },

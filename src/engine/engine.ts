@@ -23,7 +23,7 @@ export interface EngineOptions {
   runRoot?: string;
   /** The cgroup under which containers get theirs; `/kapsel` unless told. */
   cgroupParent?: string;
-  /** The network of containers that name none: `bridge` as root, unless told; `none`, `host`, or a network's name. */
+  /** The network of containers that name none: `bridge` unless told; `none`, `host`, or a network's name. */
   defaultNetwork?: string;
   /** The host's address for published ports that name none; every one unless told. */
   publishDefault?: string;
@@ -53,7 +53,7 @@ export class Engine implements AsyncDisposable {
     this.root = options.root ?? usual!.root;
     this.runRoot = options.runRoot ?? usual!.runRoot;
     this.cgroupParent = options.cgroupParent ?? '/kapsel';
-    this.defaultNetwork = options.defaultNetwork ?? (process.geteuid!() === 0 ? 'bridge' : 'none');
+    this.defaultNetwork = options.defaultNetwork ?? 'bridge';
     this.publishDefault = hostAddress(options.publishDefault);
     this.insecureRegistries = options.insecureRegistries ?? [];
     this.containers = new Containers(this);

@@ -29,7 +29,7 @@ function asUser(name: string, lines: string, subordinate = false): unknown[] {
   chownSync(base, uid, uid);
   const code = `
     import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
-    const engine = new Engine({ root: '${base}/root', runRoot: '${base}/run' });
+    const engine = new Engine({ root: '${base}/root', runRoot: '${base}/run', defaultNetwork: 'none' });
     const image = 'host:bash,cat,id,ls,sleep,stat,touch';
     const print = (value) => console.log(JSON.stringify(value));
     const sh = (script, options) => engine.containers.run(image, { command: ['bash', '-c', script], ...options });

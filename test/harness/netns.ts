@@ -3,13 +3,16 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** To be called first, with the file's own URL: goes on inside, and outside ends with what came of it. */
-export function inOwnNetwork(url: string): void {
+/**
+ * To be called first, with the file's own URL: goes on inside, and outside ends with what came of it. `more`: what else
+ * unshare(1) is to make.
+ */
+export function inOwnNetwork(url: string, ...more: string[]): void {
   if (process.env.KAPSEL_TEST_NETWORK !== undefined) {
     spawnSync('ip', ['link', 'set', 'lo', 'up']);
     return;
   }
-  const { status } = spawnSync('unshare', ['--net', process.execPath, fileURLToPath(url)], {
+  const { status } = spawnSync('unshare', ['--net', ...more, process.execPath, fileURLToPath(url)], {
     stdio: 'inherit',
     env: { ...process.env, KAPSEL_TEST_NETWORK: 'own' },
   });

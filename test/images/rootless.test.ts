@@ -82,7 +82,7 @@ t('what an ordinary user saves is what came in, though its layers have lost thei
     const { Engine } = await import(${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)});
     await images.pull('${registry.host}/busybox:1');
     await images.save(['${registry.host}/busybox:1'], '${directory}/root/out.tar');
-    const engine = new Engine({ root: '${directory}/root', runRoot: '${directory}/root/run' });
+    const engine = new Engine({ root: '${directory}/root', runRoot: '${directory}/root/run', defaultNetwork: 'none' });
     const { damaged } = await engine.system.check();
     const { images: { size, reclaimable } } = await engine.system.df();
     await engine.close();

@@ -8,6 +8,7 @@ pub mod description;
 pub mod doctor;
 pub mod egress;
 pub mod error;
+pub mod hub;
 mod keyed;
 pub mod link;
 pub mod names;

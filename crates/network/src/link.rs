@@ -139,6 +139,26 @@ pub(crate) fn default_route(index: u32, gateway: IpAddr) -> Message {
     Message::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, &structure, &attributes)
 }
 
+/// A rule by which packets of a family that have a mark are routed by the table of that number.
+pub(crate) fn marked_rule(family_of: IpAddr, mark: u32) -> Message {
+    // linux/fib_rules.h. struct fib_rule_hdr is as long as struct rtmsg, and has the action in the place of the type.
+    const FRA_FWMARK: u16 = 10;
+    const FRA_TABLE: u16 = 15;
+    const FR_ACT_TO_TBL: u8 = 1;
+    let structure = [family(family_of), 0, 0, 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0];
+    let attributes = Attributes::new().number(FRA_FWMARK, mark).number(FRA_TABLE, mark);
+    Message::new(libc::RTM_NEWRULE, NEW, &structure, &attributes)
+}
+
+/// A route by which every address of a family is the machine's own, in the table of that number.
+pub(crate) fn local_route(family_of: IpAddr, index: u32, table: u32) -> Message {
+    const RTA_TABLE: u16 = 15;
+    let (boot, host, local) = (3, 254, 2);
+    let structure = [family(family_of), 0, 0, 0, 0, boot, host, local, 0, 0, 0, 0];
+    let attributes = Attributes::new().number(RTA_OIF, index).number(RTA_TABLE, table);
+    Message::new(libc::RTM_NEWROUTE, NEW, &structure, &attributes)
+}
+
 /// Whether an address is one of the machine's own.
 pub(crate) fn is_local(socket: &mut Socket, address: IpAddr) -> Result<bool> {
     const RTA_DST: u16 = 1;

@@ -15,8 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, F_ADD_SEALS, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::Mode;
-use nix::unistd::{AccessFlags, faccessat};
+use nix::sys::stat::{Mode, stat};
+use nix::unistd::{AccessFlags, faccessat, geteuid};
 
 use crate::descriptors::errno_of;
 use crate::outcome::Failure;
@@ -41,9 +41,13 @@ fn reach(path: &CStr) -> nix::Result<OwnedFd> {
         Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::EINVAL) => {}
         other => return other,
     }
+    // Of one's own file, that it cannot be written is a mode that can be changed.
+    let is_own = stat(path)?.st_uid == geteuid().as_raw();
     match faccessat(AT_FDCWD, path, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
-        Ok(()) | Err(Errno::ETXTBSY) => sealed_copy(path),
-        Err(_) => open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()),
+        Err(error) if error != Errno::ETXTBSY && !is_own => {
+            open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        }
+        _ => sealed_copy(path),
     }
 }
 

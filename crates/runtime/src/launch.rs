@@ -1,6 +1,6 @@
 //! The Launch: the one document that `monitor` is started with. ARCHITECTURE.md, "Launch", is its specification.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kapsel_sandbox::{Rootfs, spec};
 use serde::Deserialize;
@@ -88,6 +88,13 @@ impl Launch {
             return Err(Error::new("LAUNCH_INVALID", "config.process is missing: there is nothing to start"));
         }
         Ok(launch)
+    }
+
+    /// The network namespace of somebody else that it is to be in.
+    pub fn shared_network(&self) -> Option<&Path> {
+        let namespaces = &self.config.linux.as_ref()?.namespaces;
+        let network = namespaces.iter().find(|namespace| namespace.kind == spec::NamespaceKind::Network)?;
+        network.path.as_deref()
     }
 
     /// The root file system. `rootless`: the overlay is mounted by a user who is not root.

@@ -18,8 +18,11 @@ use crate::{ExitCode, document, output, print, rootless};
 
 /// fd 3: what is to be done, and beside it in the same document with what.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Request {
     action: Action,
+    /// The engine's, where an ordinary user's [hub](crate::rootless::Hub) is found.
+    run_root: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -90,11 +93,12 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
             "fd 3, the document, is not open: `network` is started by kapsel, not by hand",
         ));
     }
-    rootless::enter()?;
     // SAFETY: the descriptor is open, as tested above, and nobody else in this process has it.
     let json = document::read(unsafe { OwnedFd::from_raw_fd(3) })?;
     let json = json.as_slice();
-    match read::<Request>(json)?.action {
+    let Request { action, run_root } = read(json)?;
+    rootless::enter_hub(&run_root)?;
+    match action {
         Action::Attach => return output(&connect(&read(json)?)?),
         Action::Detach => disconnect(&read(json)?)?,
         Action::Publish => {

@@ -24,7 +24,10 @@ struct Reap {
 
 /// Ports that lead nowhere any more.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Unpublish {
+    /// The engine's, where an ordinary user's [hub](crate::rootless::Hub) is found.
+    run_root: PathBuf,
     /// The packet filter's.
     table: String,
     /// Id of the container.
@@ -40,12 +43,15 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
             "fd 3, the document, is not open: `reap` is started by kapsel, not by hand",
         ));
     }
-    rootless::enter()?;
     // SAFETY: the descriptor is open, as tested above, and nobody else in this process has it.
     let json = document::read(unsafe { OwnedFd::from_raw_fd(3) })?;
     let reap: Reap = serde_json::from_slice(&json).map_err(|error| {
         Error::new("REAP_INVALID", format!("the document on fd 3 cannot be read: {error}"))
     })?;
+    match &reap.unpublish {
+        Some(Unpublish { run_root, .. }) => rootless::enter_hub(run_root)?,
+        None => drop(rootless::enter()?),
+    }
     if let Some(path) = reap.remove.iter().find(|path| !path.is_absolute()) {
         return Err(Error::new("REAP_INVALID", format!("{} is not an absolute path", path.display())));
     }
@@ -56,7 +62,7 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn unpublish(Unpublish { table, container }: Unpublish) -> Result<()> {
+fn unpublish(Unpublish { table, container, .. }: Unpublish) -> Result<()> {
     Filter::open(&table)?.unpublish(&container, None)?;
     Ok(())
 }

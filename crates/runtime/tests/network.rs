@@ -37,7 +37,7 @@ fn port(number: u16) -> Value {
 
 #[test]
 fn a_container_is_connected_by_documents_alone() {
-    let base = |action: &str| json!({"action": action, "table": "kapsel", "container": "abc"});
+    let base = |action: &str| json!({"runRoot": "/nowhere", "action": action, "table": "kapsel", "container": "abc"});
     let with = |action: &str, more: Value| {
         let mut document = base(action);
         document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -56,7 +56,7 @@ fn a_container_is_connected_by_documents_alone() {
         base("ports").to_string(),
         with("publish", json!({"ports": [port(81)]})),
         base("unpublish").to_string(),
-        json!({"action": "statistics", "namespace": space}).to_string(),
+        json!({"runRoot": "/nowhere", "action": "statistics", "namespace": space}).to_string(),
         repair.clone(),
         repair,
         detach,
@@ -83,13 +83,19 @@ fn a_container_is_connected_by_documents_alone() {
 #[test]
 fn what_is_wrong_is_one_line() {
     let space = "/proc/self/ns/mnt";
-    let taken = json!({"action": "publish", "table": "kapsel", "container": "abc", "ports": [port(80)]});
+    let taken = json!({"runRoot": "/nowhere", "action": "publish", "table": "kapsel", "container": "abc", "ports": [port(80)]});
     for (document, code) in [
         ("{".into(), "NETWORK_INVALID"),
-        (json!({"action": "dance"}).to_string(), "NETWORK_INVALID"),
-        (json!({"action": "ports", "table": "a b"}).to_string(), "TABLE_INVALID"),
-        (json!({"action": "statistics", "namespace": space}).to_string(), "NAMESPACE_INVALID"),
-        (json!({"action": "statistics", "namespace": "/nowhere"}).to_string(), "NOT_FOUND"),
+        (json!({"runRoot": "/nowhere", "action": "dance"}).to_string(), "NETWORK_INVALID"),
+        (json!({"runRoot": "/nowhere", "action": "ports", "table": "a b"}).to_string(), "TABLE_INVALID"),
+        (
+            json!({"runRoot": "/nowhere", "action": "statistics", "namespace": space}).to_string(),
+            "NAMESPACE_INVALID",
+        ),
+        (
+            json!({"runRoot": "/nowhere", "action": "statistics", "namespace": "/nowhere"}).to_string(),
+            "NOT_FOUND",
+        ),
         (taken.to_string(), "PORT_IN_USE"),
     ] {
         let first = if code == "PORT_IN_USE" {
@@ -149,7 +155,7 @@ fn whenever_it_is_killed_its_container_takes_everything_along() {
         let mut interface = interface();
         interface["peer"] = json!(format!("v{round}"));
         json!({
-            "action": "attach", "table": "kapsel", "container": "abc", "namespace": container.namespace(),
+            "runRoot": "/nowhere", "action": "attach", "table": "kapsel", "container": "abc", "namespace": container.namespace(),
             "interfaces": [interface], "ports": [port(80)],
         })
     };
@@ -163,7 +169,8 @@ fn whenever_it_is_killed_its_container_takes_everything_along() {
         assert!(status.success() || status.signal() == Some(libc::SIGKILL), "{status}");
         *if status.success() { &mut ended } else { &mut killed } += 1;
         // What the engine does when it finds the container dead.
-        let unpublish = json!({"action": "unpublish", "table": "kapsel", "container": "abc"});
+        let unpublish =
+            json!({"runRoot": "/nowhere", "action": "unpublish", "table": "kapsel", "container": "abc"});
         drop(container);
         assert!(start(&unpublish).wait().unwrap().success());
     }

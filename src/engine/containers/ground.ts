@@ -27,12 +27,6 @@ export function checkGround(settings: Settings): string[] {
     mappings(settings.userns);
     return [];
   }
-  if (settings.network === 'bridge') {
-    throw new UnsupportedError('NETWORK_UNSUPPORTED', "an ordinary user's containers cannot be on networks yet", {
-      exitCode: 125,
-      hint: 'use --network host or none, or run kapsel as root',
-    });
-  }
   const [limit] = askedLimits(settings.limits);
   if (limit !== undefined) {
     throw new UnsupportedError('CGROUP_UNSUPPORTED', `${limit} needs a cgroup, and an ordinary user has none here`, {

@@ -13,10 +13,12 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 
 import { InvalidArgumentError } from '../errors.ts';
 import { withoutBits } from '../networks/addresses.ts';
 import type { Wiring } from '../networks/wiring.ts';
+import { isRootless } from './ground.ts';
 import type { Paths } from './paths.ts';
 import type { Settings } from './settings.ts';
 
@@ -78,7 +80,7 @@ function hosts({ hostname, domainname, network, addHosts }: Settings, wiring: Wi
   const interfaces = wiring?.interfaces ?? [];
   const addresses = interfaces.flatMap((each) => each.addresses.map(withoutBits));
   const own = addresses.length > 0 ? addresses : ['127.0.0.1'];
-  const gateway = network === 'host' ? '127.0.0.1' : interfaces.flatMap(({ gateways }) => gateways)[0];
+  const gateway = network === 'host' ? '127.0.0.1' : hostAddress(wiring);
   const lines = addHosts.map(([name, address]) => {
     if (address !== 'host-gateway') return `${address}\t${name}\n`;
     if (gateway !== undefined) return `${gateway}\t${name}\n`;
@@ -92,6 +94,17 @@ function hosts({ hostname, domainname, network, addHosts }: Settings, wiring: Wi
   const beginning = network === 'host' ? hostFile('/etc/hosts', localHosts) : localHosts;
   const names = network === 'host' ? [] : own.map((address) => `${address}\t${full}\n`);
   return [beginning, ...names, ...lines].join('');
+}
+
+/**
+ * The host as a container reaches it. An ordinary user's bridge is not the host's: there it is one of the host's own
+ * addresses, as other machines know it.
+ */
+function hostAddress(wiring: Wiring | undefined): string | undefined {
+  const gateway = wiring?.interfaces.flatMap(({ gateways }) => gateways)[0];
+  if (gateway === undefined || !isRootless()) return gateway;
+  const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  return addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? gateway;
 }
 
 /** On networks of the engine the monitor answers, and asks the servers that are meant. */

@@ -22,7 +22,7 @@ import type { Settings } from './settings.ts';
 export async function reap(
   cgroupsPath: string | undefined,
   remove: readonly string[],
-  unpublish?: { table: string; container: string },
+  unpublish?: { runRoot: string; table: string; container: string },
 ): Promise<void> {
   const request = memfd(JSON.stringify({ cgroupsPath, remove, unpublish }));
   const complaints = memfd('');
@@ -71,7 +71,7 @@ function reapContainer(engine: Engine, { id, document }: ContainerRow, trees: re
   const cgroup = `${cgroupParent}/${id}`;
   if (network !== 'bridge') return reap(cgroup, trees);
   const names = engine.database.endpointsOfContainer(id).map(({ networkId }) => nameFile(engine, networkId, id));
-  return reap(cgroup, [...trees, ...names], { table, container: id });
+  return reap(cgroup, [...trees, ...names], { runRoot: engine.runRoot, table, container: id });
 }
 
 /** Takes the rows of a container and its volumes away, and the trees of layers that nobody needs any more. */

@@ -18,7 +18,8 @@ export async function repair(engine: Engine): Promise<boolean> {
     made: boolean;
   };
   if (made)
-    for (const row of living) if (hasEnded(engine, row)) await reap(undefined, [], { table, container: row.id });
+    for (const row of living)
+      if (hasEnded(engine, row)) await reap(undefined, [], { runRoot: engine.runRoot, table, container: row.id });
   return made;
 }
 

@@ -3,19 +3,15 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    net::{SocketAddr, UdpSocket},
+    os::fd::{AsFd, BorrowedFd},
     time::Instant,
 };
 
-use nix::{
-    errno::Errno,
-    sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, connect as connect_to, socket,
-    },
-};
+use nix::sys::socket::SockType;
 
 use super::{connection::Connection, message::Question};
+use crate::{hub::outside, relay::begin};
 
 /// Who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +54,14 @@ impl Forward {
         self.way = Way::None;
         self.sent[..2].copy_from_slice(&random()?);
         if let Asker::Connection(_) = self.asker {
-            let mut connection = Connection::new(connect(upstream)?);
+            let mut connection =
+                Connection::new(outside(move || begin(SockType::Stream, upstream, None))?.into());
             connection.say(&self.sent).map_err(|_| io::ErrorKind::BrokenPipe)?;
             self.way = Way::Connection(connection);
             return Ok(());
         }
-        let any: SocketAddr = match upstream {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any)?;
-        socket.set_nonblocking(true)?;
-        // From here on the kernel gives us nobody else's datagrams.
-        socket.connect(upstream)?;
+        // The kernel gives us nobody else's datagrams.
+        let socket = UdpSocket::from(outside(move || begin(SockType::Datagram, upstream, None))?);
         socket.send(&self.sent)?;
         self.way = Way::Datagram(socket);
         Ok(())
@@ -111,21 +102,6 @@ impl Forward {
             Way::Connection(connection) => Some(connection.stream.as_fd()),
             Way::None => None,
         }
-    }
-}
-
-/// Begins a connection without waiting for it.
-pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd: OwnedFd = socket(family, SockType::Stream, flags, None)?;
-    let begun = match to {
-        SocketAddr::V4(to) => connect_to(fd.as_raw_fd(), &SockaddrIn::from(to)),
-        SocketAddr::V6(to) => connect_to(fd.as_raw_fd(), &SockaddrIn6::from(to)),
-    };
-    match begun {
-        Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
-        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -15,6 +15,5 @@ mod redirect;
 mod server;
 
 pub use filter::{Filter, Pin};
-pub(crate) use forward::connect;
 pub use message::Name;
 pub use server::{Server, Settings, Sockets};

@@ -62,6 +62,19 @@ impl Rule {
         self.expression("meta", &Attributes::new().big(1, register).big(2, key as u32))
     }
 
+    /// Marks the packet (`fwmark` of ip-rule(8)).
+    pub(crate) fn marked(self, mark: u32, register: u32) -> Self {
+        const MARK: u32 = 3;
+        let loaded = Attributes::new().big(1, register).nest(2, &data(&mark.to_ne_bytes()));
+        self.expression("immediate", &loaded)
+            .expression("meta", &Attributes::new().big(2, MARK).big(3, register))
+    }
+
+    /// Whether it is for a socket that has somebody else's address (`IP_TRANSPARENT`): 1, and the rule ends where there is none.
+    pub(crate) fn transparent(self, register: u32) -> Self {
+        self.expression("socket", &Attributes::new().big(1, 0).big(2, register))
+    }
+
     pub(crate) fn payload(self, base: Base, offset: u32, length: u32, register: u32) -> Self {
         let data = Attributes::new().big(1, register).big(2, base as u32).big(3, offset).big(4, length);
         self.expression("payload", &data)

@@ -2,11 +2,14 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
+use nix::sys::socket::SockType;
+
+use super::target::reach;
 use crate::{
     keyed::Keyed,
     poll::{CLOCK, Poll, READ},
@@ -77,7 +80,7 @@ impl Datagrams {
         if self.peers.len() >= MOST {
             return None;
         }
-        let socket = connected(self.target).ok()?;
+        let socket = UdpSocket::from(reach(SockType::Datagram, self.target, address).ok()?);
         self.next += 1;
         self.poll.add(&socket, self.next, READ).ok()?;
         self.peers.insert(self.next, Peer { address, socket, until: Instant::now() });
@@ -105,15 +108,4 @@ impl AsFd for Datagrams {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.as_fd()
     }
-}
-
-fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match target {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.set_nonblocking(true)?;
-    socket.connect(target)?;
-    Ok(socket)
 }

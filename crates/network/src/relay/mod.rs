@@ -7,10 +7,11 @@
 mod datagrams;
 mod holder;
 mod stream;
+mod target;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -21,18 +22,19 @@ use nix::sys::socket::{
 };
 
 pub use holder::{Holder, holder};
+pub(crate) use target::begin;
 
 use self::{datagrams::Datagrams, stream::Stream};
 use crate::{
     error::{Error, Result},
+    hub::outside,
     keyed::Keyed,
-    names,
     poll::{CLOCK, EDGE, Poll, READ, WRITE},
 };
 
-/// Connections at once.
+/// Connections at once; others wait.
 const MOST: usize = 256;
-/// How long nobody is let in when there are too few descriptors.
+/// How long nobody is let in when there are too many, or too few descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is relayed; SCTP is not.
@@ -95,7 +97,11 @@ impl Relay {
                 format!("cannot publish at {}: this machine has no such address", port.host),
             ),
             io::ErrorKind::PermissionDenied => wrong(
-                &format!("cannot publish at {}; lower net.ipv4.ip_unprivileged_port_start", port.host),
+                &format!(
+                    "cannot publish at {}; as root run: sysctl -w net.ipv4.ip_unprivileged_port_start={}",
+                    port.host,
+                    port.host.port()
+                ),
                 &error,
             ),
             _ => wrong(&format!("cannot publish at {}", port.host), &error),
@@ -103,7 +109,7 @@ impl Relay {
     }
 
     fn try_hold(&mut self, port: Port) -> io::Result<()> {
-        let fd = open(&port)?;
+        let fd = outside(move || open(&port))?;
         let key = self.number();
         let held = match port.transport {
             Transport::Tcp => {
@@ -144,25 +150,31 @@ impl Relay {
 
     fn accept(&mut self, key: u64) {
         let Some(Held::Listener(port, listener)) = self.held.get_mut(key) else { return };
-        let client = match listener.accept() {
-            Ok((client, _)) => client,
+        if self.streams.len() >= MOST {
+            return self.pause();
+        }
+        let (client, from) = match listener.accept() {
+            Ok(accepted) => accepted,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            // We would be told of it again and again, until somebody closes something.
-            Err(_) => {
-                self.watch_listeners(0);
-                return self.poll.ring(Some(Instant::now() + PAUSE));
-            }
+            Err(_) => return self.pause(),
         };
-        if self.streams.len() >= MOST || client.set_nonblocking(true).is_err() {
+        if client.set_nonblocking(true).is_err() {
             return;
         }
-        let Ok(target) = names::connect(port.target) else { return };
+        let Ok(target) = target::reach(SockType::Stream, port.target, from) else { return };
+        let target = TcpStream::from(target);
         let key = self.number();
         // Told of every change and never twice of the same: the end of one side must not wake us until the other has read.
         let edges = READ | WRITE | EDGE;
         if self.poll.add(&client, key, edges).is_ok() && self.poll.add(&target, key + 1, edges).is_ok() {
             self.streams.insert(key, Stream::new(client, target));
         }
+    }
+
+    /// Lets those who come wait. We would be told of them again and again, until somebody closes something.
+    fn pause(&mut self) {
+        self.watch_listeners(0);
+        self.poll.ring(Some(Instant::now() + PAUSE));
     }
 
     fn watch_listeners(&self, interest: u32) {
@@ -237,7 +249,8 @@ fn taken(port: &Port) -> Error {
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
     };
-    let by = holder(port.transport, port.host).map_or_else(
+    let (transport, host) = (port.transport, port.host);
+    let by = outside(move || holder(transport, host)).map_or_else(
         || "another program".to_owned(),
         |Holder { pid, name }| format!("{name} (process {pid})"),
     );

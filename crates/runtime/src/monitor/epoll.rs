@@ -20,6 +20,8 @@ pub enum Token {
     Checkpoint,
     /// Something for what serves the container's network.
     Network,
+    /// The process that holds an ordinary user's network has ended.
+    Hub,
     /// A process has ended.
     Exit(u32),
     /// A process being started says how that went.
@@ -50,6 +52,7 @@ impl Token {
             Self::Sink(id, part) => (8, id, part),
             Self::Checkpoint => (9, 0, 0),
             Self::Network => (10, 0, 0),
+            Self::Hub => (11, 0, 0),
         };
         u64::from(id) << 16 | u64::from(part) << 8 | kind
     }
@@ -67,7 +70,8 @@ impl Token {
             7 => Self::Source(id),
             8 => Self::Sink(id, part),
             9 => Self::Checkpoint,
-            _ => Self::Network,
+            10 => Self::Network,
+            _ => Self::Hub,
         }
     }
 }

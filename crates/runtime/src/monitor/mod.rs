@@ -38,6 +38,7 @@ use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
 pub use network::Networking;
+pub(crate) use setup::let_go_of_stdio;
 
 use self::checkpoint::Checkpoint;
 use self::client::Client;
@@ -50,10 +51,11 @@ use self::process::{CONTAINER, Process};
 use self::setup::Inherited;
 use self::streams::CHUNK;
 use self::wire::{Event, Exit, Failure, line};
+use crate::ExitCode;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
-use crate::{ExitCode, document, rootless};
+use crate::rootless::{self, Hub};
 
 /// How long after the start memory is given back: a container that has ended by then need not wait for it.
 const SETTLING: Duration = Duration::from_millis(100);
@@ -76,6 +78,8 @@ struct Monitor {
     lock: OwnedFd,
     control: Option<Control>,
     cgroup: Option<Cgroup>,
+    /// An ordinary user's, where the bridges are; and its holder in the epoll.
+    hub: Option<(Hub, Watched)>,
     network: Option<Network>,
     seccomp: Option<Program>,
     /// Who answers the filter, where it asks.
@@ -103,20 +107,22 @@ struct Monitor {
 
 /// `kapsel-runtime monitor`.
 pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
-    Trace::from_environment().mark("monitor");
-    let rootless = rootless::enter()?;
-    // The containers that it starts must not be able to write this executable (CVE-2019-5736).
-    seal()?;
-    let Inherited { launch, lock, client } = setup::inherited()?;
-    // Only now: a descriptor opened before has been closed.
+    setup::close_others();
     let trace = Trace::from_environment();
+    trace.mark("monitor");
+    let is_safe = rootless::cannot_write_executable();
+    let parsed = setup::document().and_then(|json| Launch::parse(&json));
+    let (rootless, hub) = rootless::enter_for(parsed.as_ref().ok())?;
+    // The containers that it starts must not be able to write this executable (CVE-2019-5736).
+    if !is_safe {
+        seal()?;
+    }
+    let Inherited { lock, client } = setup::inherited()?;
     trace.mark("sealed");
     let mut client = Some(client);
-    let parsed = document::read(launch).and_then(|json| Launch::parse(&json));
-    trace.mark("parsed");
     let begin = || -> Result<(Monitor, Launch)> {
         let launch = parsed?;
-        let monitor = Monitor::new(&launch, lock, &mut client, trace)?;
+        let monitor = Monitor::new(&launch, lock, &mut client, hub, trace)?;
         Ok((monitor, launch))
     };
     match begin() {
@@ -133,7 +139,13 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
 }
 
 impl Monitor {
-    fn new(launch: &Launch, lock: OwnedFd, first: &mut Option<OwnedFd>, trace: Trace) -> Result<Self> {
+    fn new(
+        launch: &Launch,
+        lock: OwnedFd,
+        first: &mut Option<OwnedFd>,
+        hub: Option<Hub>,
+        trace: Trace,
+    ) -> Result<Self> {
         let epoll = Epoll::new()?;
         let mut signals = epoll.watch(setup::signals()?, Token::Signals);
         signals.set(epoll::READ).map_err(|error| Error::io("cannot watch signals", &error))?;
@@ -150,6 +162,7 @@ impl Monitor {
             lock,
             control: Some(control),
             cgroup: None,
+            hub: None,
             network: None,
             seccomp: None,
             listener: None,
@@ -169,6 +182,10 @@ impl Monitor {
         };
         if let Some(socket) = first.take() {
             monitor.add_client(socket);
+        }
+        if let Some(hub) = hub {
+            hub.enter()?;
+            monitor.watch_hub(hub)?;
         }
         Ok(monitor)
     }
@@ -198,6 +215,20 @@ impl Monitor {
         Ok(ExitCode::SUCCESS)
     }
 
+    fn watch_hub(&mut self, hub: Hub) -> Result<()> {
+        let failed = |error| Error::io("cannot watch the hub's holder", &error);
+        let mut watched = self.epoll.watch(hub.holder().map_err(failed)?, Token::Hub);
+        watched.set(epoll::READ).map_err(failed)?;
+        self.hub = Some((hub, watched));
+        Ok(())
+    }
+
+    /// The hub has lost its holder: it gets another. Where that cannot be, those who come later say so.
+    fn on_hub(&mut self) {
+        let Some((mut hub, _)) = self.hub.take() else { return };
+        let _ = hub.mend().and_then(|()| self.watch_hub(hub));
+    }
+
     fn dispatch(&mut self, token: Token, bits: u32) {
         match token {
             Token::Listener => self.on_listener(),
@@ -205,6 +236,7 @@ impl Monitor {
             Token::Start(id) => self.on_start(id),
             Token::Checkpoint => self.on_checkpoint(),
             Token::Network => self.network.iter_mut().for_each(Network::on_ready),
+            Token::Hub => self.on_hub(),
             Token::Exit(id) => self.on_exit(id),
             Token::Output(id, part) => self.on_output(id, part),
             Token::Input(id) if bits & epoll::BROKEN != 0 => self.close_input(id),

@@ -12,8 +12,9 @@ use kapsel_network::attach;
 use kapsel_network::connect::{Connection, Disconnection, connect, connect_guarded, disconnect};
 use kapsel_network::description::{Interface, Uplink};
 use kapsel_network::egress::Link;
+use kapsel_network::hub;
 use kapsel_network::namespace;
-use kapsel_network::nftables::elements::Port;
+use kapsel_network::nftables::elements::{Port, Protocol};
 use kapsel_network::nftables::filter::Filter;
 use kapsel_network::services::{Description, Services};
 use serde::Deserialize;
@@ -66,6 +67,9 @@ impl Network {
     /// Makes everything in a network namespace; nothing is left where it fails. The caller is in the host's.
     pub fn make(container: &str, namespace: OwnedFd, networking: &Networking, epoll: &Epoll) -> Result<Self> {
         let Networking { table, interfaces, ports, services, names } = networking;
+        if hub::is_entered() && ports.iter().any(|port| port.protocol == Protocol::Sctp) {
+            return Err(Error::new("NOT_SUPPORTED", "an ordinary user cannot publish ports of SCTP"));
+        }
         let mut connected = connect(&Connection {
             table: table.clone(),
             container: container.to_owned(),

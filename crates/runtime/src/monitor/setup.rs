@@ -9,28 +9,40 @@ use crate::error::{Error, Result};
 
 /// What the engine hands over.
 pub struct Inherited {
-    /// fd 3: the Launch.
-    pub launch: OwnedFd,
     /// fd 4: the lock, held by this open file description.
     pub lock: OwnedFd,
     /// fd 5: the first client.
     pub client: OwnedFd,
 }
 
-/// Takes over descriptors 3, 4 and 5, closes every other from there up, and settles down: nothing of the caller's
-/// surroundings is kept, and nobody may look into us.
-pub fn inherited() -> Result<Inherited> {
-    for (fd, what) in [(3, "the Launch"), (4, "the lock"), (5, "the first connection")] {
-        // SAFETY: no pointer is passed.
-        if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-            let message =
-                format!("fd {fd}, {what}, is not open: `monitor` is started by kapsel, not by hand");
-            return Err(Error::new("USAGE", message));
-        }
-    }
-    // A descriptor leaked by the engine's host process must not live as long as the container, let alone get into it.
+/// Closes every descriptor that is not handed over: one leaked by the engine's host process must not live as long as the
+/// container, let alone get into it.
+pub fn close_others() {
     // SAFETY: these descriptors belong to nobody: nothing has been opened in this process yet.
     unsafe { libc::syscall(libc::SYS_close_range, 6_u32, u32::MAX, 0_u32) };
+}
+
+/// The Launch, on fd 3, which may be read again: where everything begins anew, it must be.
+pub fn document() -> Result<Vec<u8>> {
+    let copy = File::open("/proc/self/fd/3");
+    crate::document::read(copy.map_err(|_| missing(3, "the Launch"))?.into())
+}
+
+fn missing(fd: RawFd, what: &str) -> Error {
+    Error::new("USAGE", format!("fd {fd}, {what}, is not open: `monitor` is started by kapsel, not by hand"))
+}
+
+/// Takes over descriptors 4 and 5, closes the Launch, and settles down: nothing of the caller's
+/// surroundings is kept, and nobody may look into us.
+pub fn inherited() -> Result<Inherited> {
+    for (fd, what) in [(4, "the lock"), (5, "the first connection")] {
+        // SAFETY: no pointer is passed.
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            return Err(missing(fd, what));
+        }
+    }
+    // SAFETY: the document has been read, and nobody else in this process has the descriptor.
+    drop(unsafe { OwnedFd::from_raw_fd(3) });
     std::env::set_current_dir("/").map_err(|error| Error::io("cannot change to /", &error))?;
     // SAFETY: neither call takes a pointer that it keeps; SIG_IGN is a valid disposition.
     unsafe {
@@ -44,13 +56,7 @@ pub fn inherited() -> Result<Inherited> {
     // SAFETY: the name ends with a NUL byte.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"kapsel-monitor".as_ptr()) };
     // SAFETY: the three are open, as tested above, and nobody else in this process has them.
-    unsafe {
-        Ok(Inherited {
-            launch: OwnedFd::from_raw_fd(3),
-            lock: OwnedFd::from_raw_fd(4),
-            client: OwnedFd::from_raw_fd(5),
-        })
-    }
+    unsafe { Ok(Inherited { lock: OwnedFd::from_raw_fd(4), client: OwnedFd::from_raw_fd(5) }) }
 }
 
 fn control_process(option: i32, value: libc::c_ulong) -> Result<()> {

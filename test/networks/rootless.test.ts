@@ -1,0 +1,284 @@
+// An ordinary user’s containers on networks. The machine is a network namespace of this file’s own, with a cable to a second
+// machine; the user is one that no file of the system knows.
+// deadline: 120
+
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type CommandResult, run } from '../harness/engine.ts';
+import { inOwnNetwork } from '../harness/netns.ts';
+
+inOwnNetwork(import.meta.url, '--mount', '--propagation', 'private');
+
+const t = suite('an ordinary user’s containers on networks');
+const uid = 54_323;
+const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
+const image = 'host:/usr/bin/python3,bash,busybox,cat,curl,getent,ip,sleep,true';
+const [here, there] = ['10.99.0.1', '10.99.0.2'];
+const [here6, there6] = ['fd99::1', 'fd99::2'];
+let directory: string;
+/** A process in the other machine’s network namespace. */
+let other: ReturnType<typeof spawn>;
+let library: string;
+
+const must = (command: string, ...args: string[]): string => {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  assert.is(status, 0, `${command} ${args.join(' ')}: ${stderr}`);
+  return stdout;
+};
+const elsewhere = (script: string): Promise<CommandResult> =>
+  run('nsenter', ['--net', '--target', String(other.pid), 'bash', '-c', script]);
+
+t.before(async () => {
+  directory = mkdtempSync(`${tmpdir()}/kapsel-test-rootless-`);
+  chmodSync(directory, 0o755);
+  mkdirSync(`${directory}/home`);
+  chownSync(`${directory}/home`, uid, uid);
+  mkdirSync(`${directory}/dev`);
+  must('mount', '-t', 'tmpfs', 'tmpfs', `${directory}/dev`);
+  // As every distribution has it, whatever this machine has.
+  must('mknod', '-m', '666', `${directory}/dev/tun`, 'c', '10', '200');
+  must('mount', '--bind', `${directory}/dev/tun`, '/dev/net/tun');
+  other = spawn('unshare', ['--net', 'sh', '-c', 'echo; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(other.stdout!, 'data');
+  must('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(other.pid));
+  const cable = (v4: string, v6: string) =>
+    `ip link set lo up; ip addr add ${v4}/24 dev eth0; ip addr add ${v6}/64 dev eth0 nodad; ip link set eth0 up`;
+  must('sh', '-c', `${cable(here, here6)}; ip route add default via ${there}; ip route add default via ${there6}`);
+  await elsewhere(cable(there, there6));
+  spawn('nsenter', ['--net', '--target', String(other.pid), 'busybox', 'httpd', '-f', '-p', '80', '-h', '/etc'], {
+    stdio: 'ignore',
+  }).unref();
+  library = must('/usr/bin/python3', '-c', 'import sysconfig; print(sysconfig.get_path("stdlib"))').trim();
+  assert.is((await kapsel('network', 'create', 'web')).exitCode, 0);
+});
+
+t.after(async () => {
+  for (const pid of processes()) process.kill(pid, 'SIGKILL');
+  must('sh', '-c', `nsenter --net --target ${other.pid} sh -c 'kill $(busybox pidof busybox)' || true`);
+  other.kill('SIGKILL');
+  must('umount', '/dev/net/tun', `${directory}/dev`);
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function kapsel(...args: string[]): Promise<CommandResult> {
+  return kapselWith(process.env.PATH!, ...args);
+}
+
+function kapselWith(path: string, ...args: string[]): Promise<CommandResult> {
+  const home = `${directory}/home`;
+  const env = {
+    HOME: home,
+    PATH: path,
+    KAPSEL_ROOT: `${home}/root`,
+    KAPSEL_RUN_ROOT: `${home}/run`,
+    KAPSEL_DEFAULT_NETWORK: '',
+  };
+  return run(process.execPath, [cli, ...args], { uid, cwd: '/', env });
+}
+
+/** Those of the user that live, by the name that the kernel has of them. */
+function processes(name = /./): number[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+        const field = (label: string) => new RegExp(`^${label}:\\s+(\\S+)`, 'm').exec(status)?.[1] ?? '';
+        return field('Uid') === String(uid) && field('State') !== 'Z' && name.test(field('Name'));
+      } catch {
+        return false;
+      }
+    });
+}
+
+async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 500; tries++) {
+    if (await isSo()) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.unreachable(what);
+}
+
+const uplink = /^(passt|pasta|slirp4netns)/;
+const holder = /^kapsel-network$/;
+const nothing = () => processes().length === 0;
+
+/** A server, of TCP and UDP at port 80, that tells each client the client’s own address. */
+const tell = `
+import socketserver, threading
+class Tell(socketserver.BaseRequestHandler):
+    def handle(self):
+        host = self.client_address[0].removeprefix('::ffff:')
+        if isinstance(self.request, tuple): self.request[1].sendto(host.encode(), self.client_address)
+        else: self.request.sendall(f'HTTP/1.0 200 OK\\r\\n\\r\\n{host}\\n'.encode())
+class Four(socketserver.ThreadingTCPServer): allow_reuse_address = True
+class Six(Four): address_family = 10
+threading.Thread(target=socketserver.UDPServer(('0.0.0.0', 80), Tell).serve_forever).start()
+Six(('::', 80), Tell).serve_forever()`;
+
+async function start(name: string, ...flags: string[]): Promise<void> {
+  const given = ['--name', name, '-h', name, '-v', `${library}:${library}:ro`, ...flags, image];
+  const { exitCode, stderr } = await kapsel('run', '-d', ...given, 'python3', '-c', tell);
+  assert.is(exitCode, 0, stderr);
+  await until(`${name} listens`, async () => {
+    const { stdout } = await kapsel('exec', name, 'cat', '/proc/net/tcp6', '/proc/net/udp');
+    return (stdout.match(/:0050 /g) ?? []).length >= 2;
+  });
+}
+
+const inside = (flags: string[], script: string): Promise<CommandResult> =>
+  kapsel('run', '--rm', ...flags, image, 'bash', '-c', script);
+const get = (url: string) => `curl -sS -m 5 ${url}`;
+const remove = (...names: string[]) => kapsel('rm', '-f', ...names);
+
+t.after.each(async () => {
+  const { stdout } = await kapsel('ps', '-aq');
+  if (stdout !== '') await remove(...stdout.trim().split('\n'));
+});
+
+t('one reaches other machines, with a name server of its own', async () => {
+  // On the default network, which is that of root’s containers too.
+  const { stdout, stderr } = await inside(
+    [],
+    `${get(`http://${there}/hostname`)}; cat /etc/resolv.conf; ip -br addr show eth0`,
+  );
+  assert.match(stdout, readFileSync('/etc/hostname', 'utf8'), stderr);
+  assert.match(stdout, 'nameserver 127.0.0.11\n');
+  assert.match(stdout, /eth0@\S+\s+UP\s+10\.\d+\.\d+\.\d+\/24/);
+  await until('nothing is left', nothing);
+});
+
+t('a published port sees who asks, from another machine, from here, and from containers', async () => {
+  await kapsel('network', 'create', '--ipv6', 'dual');
+  await start('front', '--network', 'dual', '-p', '8080:80', '-p', '8080:80/udp');
+  assert.is((await elsewhere(get(`http://${here}:8080/`))).stdout, `${there}\n`);
+  assert.is((await elsewhere(get(`http://[${here6}]:8080/`))).stdout, `${there6}\n`);
+  const asked = await elsewhere(`exec 3<> /dev/udp/${here}/8080; echo hi >&3; timeout 5 head -c ${there.length} <&3`);
+  assert.is(asked.stdout, there, asked.stderr);
+  assert.is((await run('curl', ['-sS', '-m', '5', `http://${here}:8080/`])).stdout, `${here}\n`);
+  const networks = JSON.parse((await kapsel('network', 'inspect', 'dual')).stdout) as {
+    IPAM: { Config: { Gateway: string }[] };
+  }[];
+  const gateways = networks[0]!.IPAM.Config.map(({ Gateway }) => Gateway);
+  for (const [at, host] of ['127.0.0.1', '[::1]'].entries()) {
+    assert.is((await run('curl', ['-sS', '-m', '5', `http://${host}:8080/`])).stdout, `${gateways[at]}\n`);
+  }
+  const from = await inside(
+    ['--network', 'web'],
+    `${get('http://host.docker.internal:8080/')}; ${get(`http://${gateways[0]}:8080/`)}`,
+  );
+  assert.match(from.stdout, new RegExp(`^${here}\n10\\.`), from.stderr);
+  await remove('front');
+  assert.is.not((await elsewhere(get(`http://${here}:8080/`))).exitCode, 0);
+  await kapsel('network', 'rm', 'dual');
+  await until('nothing is left', nothing);
+});
+
+t('two have port 80 each, find each other by name, and share one holder and one way out', async () => {
+  await Promise.all([
+    start('one', '--network', 'web', '-p', '8081:80'),
+    start('two', '--network', 'web', '-p', '8082:80'),
+  ]);
+  assert.is(processes(holder).length, 1);
+  assert.is(processes(uplink).length, 1);
+  assert.is(
+    (await elsewhere(`${get(`http://${here}:8081/`)}; ${get(`http://${here}:8082/`)}`)).stdout,
+    `${there}\n${there}\n`,
+  );
+  const called = await inside(
+    ['--network', 'web'],
+    `set -- $(ip -4 -o addr show eth0); own=\${4%/*}; for n in one two; do [ "$(${get('http://$n/')})" = $own ] && echo $n; done; getent hosts three || echo none`,
+  );
+  assert.is(called.stdout, 'one\ntwo\nnone\n', called.stderr);
+  const apart = await inside(['--network', 'bridge'], 'getent hosts one || echo apart');
+  assert.is(apart.stdout, 'apart\n', apart.stderr);
+  const joined = await inside(['--network', 'container:one'], get('http://127.0.0.1/'));
+  assert.is(joined.stdout, '127.0.0.1\n', joined.stderr);
+  const again = await kapsel('run', '--rm', '-p', '8081:80', image, 'true');
+  assert.is(again.exitCode, 125);
+  assert.match(again.stderr, 'port 0.0.0.0:8081/tcp is already published by container one');
+  await remove('one', 'two');
+  await until('nothing is left', nothing);
+});
+
+t('what one may reach is decided outside of it', async () => {
+  const refused = await inside(['--egress', 'deny'], `${get(`http://${there}/hostname`)} || echo no`);
+  assert.is(refused.stdout, 'no\n', refused.stderr);
+  const allowed = await inside(['--egress', `allow=${there}`], get(`http://${there}/hostname`));
+  assert.is(allowed.stdout, readFileSync('/etc/hostname', 'utf8'), allowed.stderr);
+});
+
+t('whoever of them is killed, what lives goes on and the next finds all in order', async () => {
+  await start('stays', '--network', 'web', '-p', '8083:80');
+  const reaches = async () =>
+    (await kapsel('exec', 'stays', 'curl', '-sS', '-m', '5', `http://${there}/hostname`)).exitCode === 0;
+  const works = async () => {
+    assert.is((await elsewhere(get(`http://${here}:8083/`))).stdout, `${there}\n`);
+    const { stdout, stderr } = await inside(['--network', 'web'], `${get('http://stays/')} > /dev/null && echo found`);
+    assert.is(stdout, 'found\n', stderr);
+    await until('it leads out again', reaches);
+    assert.equal([processes(holder).length, processes(uplink).length], [1, 1]);
+  };
+  await works();
+  for (const victim of [uplink, holder]) {
+    const [pid] = processes(victim) as [number];
+    process.kill(pid, 'SIGKILL');
+    await until('it has ended', () => !processes(victim).includes(pid));
+    await works();
+  }
+  const state = JSON.parse((await kapsel('inspect', 'stays')).stdout) as { State: { Pid: number } }[];
+  const status = readFileSync(`/proc/${state[0]!.State.Pid}/status`, 'utf8');
+  process.kill(Number(/^PPid:\t(\d+)$/m.exec(status)?.[1]), 'SIGKILL');
+  await until('nothing is left', nothing);
+  assert.is((await kapsel('ps', '-q')).stdout, '');
+  await start('next', '--network', 'web', '-p', '8083:80');
+  assert.is((await elsewhere(get(`http://${here}:8083/`))).stdout, `${there}\n`);
+  await remove('stays', 'next');
+  await until('nothing is left', nothing);
+});
+
+t('many that begin and end at once have one holder, and leave nothing', async () => {
+  const ends = await Promise.all(
+    Array.from({ length: 6 }, () =>
+      inside(['--network', 'web'], `${get(`http://${there}/hostname`)}; ip -br link | busybox grep -c eth0`),
+    ),
+  );
+  for (const { stdout, stderr } of ends) assert.is(stdout, `${readFileSync('/etc/hostname', 'utf8')}1\n`, stderr);
+  await until('nothing is left', nothing);
+  assert.equal(readdirSync(`${directory}/home/run/containers`), []);
+});
+
+t('a low port names the setting that would allow it', async () => {
+  must('sysctl', '-qw', 'net.ipv4.ip_unprivileged_port_start=1024');
+  const { exitCode, stderr } = await kapsel('run', '--rm', '-p', '81:80', image, 'true');
+  assert.is(exitCode, 125);
+  assert.match(stderr, 'sysctl -w net.ipv4.ip_unprivileged_port_start=81');
+  await until('nothing is left', nothing);
+});
+
+t(
+  'slirp4netns stands in for pasta, with clients’ addresses too; without either it is said what to install',
+  async () => {
+    const path = `${directory}/path`;
+    mkdirSync(path);
+    const missing = await kapselWith(path, 'run', '--rm', '--network', 'web', image, 'true');
+    assert.is(missing.exitCode, 125);
+    assert.match(missing.stderr, /install the package passt/);
+    symlinkSync(must('sh', '-c', 'command -v slirp4netns').trim(), `${path}/slirp4netns`);
+    const given = ['run', '-d', '--name', 'slirp', '-v', `${library}:${library}:ro`, '-p', '8084:80', image];
+    assert.is((await kapselWith(path, ...given, 'python3', '-c', tell)).exitCode, 0);
+    assert.is(processes(/^slirp4netns$/).length, 1);
+    await until('it listens', async () => (await elsewhere(get(`http://${here}:8084/`))).stdout === `${there}\n`);
+    const out = await kapsel('exec', 'slirp', 'curl', '-sS', '-m', '5', `http://${there}/hostname`);
+    assert.is(out.stdout, readFileSync('/etc/hostname', 'utf8'), out.stderr);
+    await remove('slirp');
+    await until('nothing is left', nothing);
+  },
+);
+
+t.run();
