@@ -12,9 +12,9 @@ use kapsel_storage::tar::writer::Writer;
 use kapsel_storage::tar::{Entry, Kind};
 use serde::Deserialize;
 
-use crate::ExitCode;
-use crate::document;
+use crate::criu::core;
 use crate::error::{Error, Result};
+use crate::{ExitCode, document};
 
 /// fd 3.
 #[derive(Deserialize)]
@@ -89,9 +89,17 @@ fn add_images(writer: &mut Writer<impl Write>, images: &Path) -> Result<()> {
     }
     names.sort_unstable();
     for name in names {
-        let file = File::open(images.join(&name)).map_err(failed)?;
-        let name = Path::new("checkpoint").join(name);
-        add_file(writer, &name.to_string_lossy(), file).map_err(failed)?;
+        let path = images.join(&name);
+        let archived = Path::new("checkpoint").join(&name);
+        let archived = archived.to_string_lossy();
+        if name == core::NAME {
+            let image = std::fs::read(&path).map_err(failed)?;
+            let free = core::with_parent_death_signal(&image, 0).unwrap_or(image);
+            add_bytes(writer, &archived, &free).map_err(failed)?;
+            continue;
+        }
+        let file = File::open(&path).map_err(failed)?;
+        add_file(writer, &archived, file).map_err(failed)?;
     }
     Ok(())
 }

@@ -40,6 +40,7 @@ export interface Archived {
 /** The documents of an archive: names and texts. */
 export function documents(row: ContainerRow, config: object): [name: string, text: string][] {
   const { id, name, image, imageId, layers, labels, document, createdAt } = row;
+  const { network } = document as Settings;
   const shared = {
     id,
     name,
@@ -47,6 +48,9 @@ export function documents(row: ContainerRow, config: object): [name: string, tex
     rootfsImageRef: imageId,
     rootfsImageName: image,
     runtime: 'kapsel-runtime',
+    // podman's words: without them it takes the container for one that is in a network namespace of somebody's.
+    createNetNS: network !== 'host',
+    networkMode: network.includes(':') ? 'none' : network,
     createdTime: createdAt,
     checkpointedTime: now(),
     labels,

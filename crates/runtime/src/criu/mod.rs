@@ -5,6 +5,7 @@
 //! - [`restore`](self::restore): images become a container's processes
 //! - [`external`](self::external), [`streams`](self::streams): what a container has that is not its own
 
+pub mod core;
 mod dump;
 mod executable;
 mod external;

@@ -78,6 +78,8 @@ impl Restore<'_> {
             cgroup_root: self.cgroup.map(|cgroup| cgroup.path().to_owned()),
             lsm_profile: self.lsm_profile.take(),
             lsm_mount_context: self.lsm_mount_context.take(),
+            // Where an image says nothing of its root directory, each engine gives it a mode of its own.
+            skip_file_rwx_check: true,
             rst_sibling: true,
             inherit_fd: streams,
             external: external::of_restore(self.config, &places, &mountinfo::of("self")?),

@@ -90,6 +90,8 @@ pub struct Options {
     pub lazy_pages: bool,
     /// Changed memory is tracked for the next dump.
     pub track_mem: bool,
+    /// Files may have come to be readable, writable or executable for others.
+    pub skip_file_rwx_check: bool,
     /// The tree's root becomes our child, not CRIU's.
     pub rst_sibling: bool,
 }
@@ -118,6 +120,7 @@ impl Options {
             (26, self.rst_sibling),
             (46, self.tcp_skip_in_flight),
             (48, self.lazy_pages),
+            (66, self.skip_file_rwx_check),
         ];
         for (field, _) in switches.into_iter().filter(|(_, on)| *on) {
             message = message.switch(field, true);

@@ -37,7 +37,8 @@ impl Message {
         &self.0
     }
 
-    fn bytes(mut self, field: u32, value: &[u8]) -> Self {
+    /// Bytes, or a message that is written already.
+    pub fn bytes(mut self, field: u32, value: &[u8]) -> Self {
         self.varint(u64::from(field) << 3 | BYTES);
         self.varint(value.len() as u64);
         self.0.extend_from_slice(value);

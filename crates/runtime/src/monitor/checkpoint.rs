@@ -9,7 +9,7 @@ use super::epoll::{self, Token, Watched};
 use super::process::{CONTAINER, Ours, Pipes, Process};
 use super::requests::{busy, not_running, refusal};
 use super::wire::{self, Reply, line};
-use crate::criu::{Dump, Dumping, Event, Restore, Terms};
+use crate::criu::{Dump, Dumping, Event, Restore, Terms, core};
 use crate::error::{Error, Result};
 use crate::launch::Launch;
 
@@ -86,6 +86,9 @@ impl Monitor {
         pipes: Option<Pipes>,
     ) -> Result<()> {
         let stdio = pipes.as_ref().map(Pipes::share).transpose()?;
+        // An archive's process would outlive us.
+        core::set_parent_death_signal(&terms.images, libc::SIGKILL)
+            .map_err(|error| Error::io("cannot change the checkpoint", &error))?;
         let mut console = None;
         let restore = Restore {
             terms,
