@@ -8,6 +8,7 @@ use super::Monitor;
 use super::epoll::{self, Token, Watched};
 use super::process::{CONTAINER, Ours, Pipes, Process};
 use super::requests::{busy, not_running, refusal};
+use super::start::join;
 use super::wire::{self, Reply, line};
 use crate::criu::{Dump, Dumping, Event, Restore, Terms, core};
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ pub struct Checkpoint {
 
 impl Monitor {
     /// Begins a checkpoint. The client is answered when it is made.
-    pub fn checkpoint(&mut self, client: u32, asked: wire::Checkpoint) -> Result<()> {
+    pub fn checkpoint(&mut self, client: u32, mut asked: wire::Checkpoint) -> Result<()> {
         let running = self.processes.get(&CONTAINER).filter(|_| self.started_at.is_some());
         let pid = running.map(|process| process.pid).ok_or_else(not_running)?;
         if self.checkpoint.is_some() {
@@ -32,6 +33,10 @@ impl Monitor {
         if self.paused {
             let message = "the container is paused: resume it before making a checkpoint of it";
             return Err(Error::new("CONTAINER_PAUSED", message));
+        }
+        // What is in it is ours, and is made anew at the restore.
+        if let Some(network) = &self.network {
+            join(&mut asked.config, network.path());
         }
         let dumping = Dump {
             terms: &asked.terms,

@@ -43,7 +43,7 @@ impl Monitor {
         self.trace.mark("cgroup");
         if let Some(networking) = &launch.network {
             let network = Network::make(&id(launch), namespace::new()?, networking, &self.epoll)?;
-            join(launch, network.path());
+            join(&mut launch.config, network.path());
             let linux = launch.config.linux.get_or_insert_default();
             if linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
                 network.set(&mut linux.sysctl)?;
@@ -123,9 +123,9 @@ fn id(launch: &Launch) -> String {
     launch.run_directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The container is to be in this network namespace.
-fn join(launch: &mut Launch, path: PathBuf) {
-    let linux = launch.config.linux.get_or_insert_default();
+/// The container is, or is to be, in this network namespace.
+pub fn join(config: &mut spec::Config, path: PathBuf) {
+    let linux = config.linux.get_or_insert_default();
     for namespace in linux.namespaces.iter_mut().filter(|namespace| namespace.kind == NamespaceKind::Network)
     {
         namespace.path = Some(path.clone());
