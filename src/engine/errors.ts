@@ -134,10 +134,13 @@ const kernelHint =
 const networkHint =
   'load what the kernel lacks (modprobe -a bridge veth nf_tables nft_nat nft_fib_inet), or give --network none';
 
+const permissionHint = 'networks need CAP_NET_ADMIN, which this process lacks: give --network none';
+
 function hintOf({ code, errno }: Failure): string | undefined {
   if (errno === missingCall) return kernelHint;
   // The packet filter's and the links'.
-  return code === 'NOT_SUPPORTED' ? networkHint : undefined;
+  if (code === 'NOT_SUPPORTED') return networkHint;
+  return code === 'PERMISSION_DENIED' && errno === 1 ? permissionHint : undefined;
 }
 
 function detailsOf(failure: Failure): ErrorDetails {

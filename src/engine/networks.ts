@@ -197,14 +197,17 @@ export class Networks {
   }
 
   #default(): NetworkRow {
-    const find = () => this.#engine.database.networks().find(({ name }) => name === defaultNetwork);
-    const found = find();
-    if (found) return found;
+    const { database } = this.#engine;
+    try {
+      return database.network(defaultNetwork);
+    } catch (error) {
+      if (!(error instanceof NotFoundError)) throw error;
+    }
     try {
       return this.#insert(defaultNetwork, { interface: 'kapsel0' });
     } catch (error) {
-      // Another process has made it meanwhile.
-      const made = find();
+      // Another process may have made it meanwhile.
+      const made = database.networks().find(({ name }) => name === defaultNetwork);
       if (made) return made;
       throw error;
     }
