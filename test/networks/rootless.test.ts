@@ -242,6 +242,16 @@ t('whoever of them is killed, what lives goes on and the next finds all in order
   await until('nothing is left', nothing);
 });
 
+t('a container that sees the holder may not look into it', async () => {
+  await start('sees', '--network', 'web');
+  const [pid] = processes(holder) as [number];
+  const tried = await inside(
+    ['--network', 'web', '--pid', 'host'],
+    `busybox tr '\\0' ' ' < /proc/${pid}/environ && echo seen; busybox readlink /proc/${pid}/ns/net || echo hidden; (exec 3<> /proc/${pid}/mem) 2> /dev/null || echo closed`,
+  );
+  assert.is(tried.stdout, 'hidden\nclosed\n', tried.stderr);
+});
+
 t('many that begin and end at once have one holder, and leave nothing', async () => {
   const ends = await Promise.all(
     Array.from({ length: 6 }, () =>

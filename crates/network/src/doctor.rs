@@ -19,6 +19,8 @@ use crate::{
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Findings {
+    /// Names of every interface.
+    pub interfaces: Vec<String>,
     /// Our own table: `whole`, `changed`, or `absent`, as before the first container.
     pub table: &'static str,
     /// Tables of others.
@@ -90,6 +92,7 @@ pub fn doctor(table: &str, bridges: &[String]) -> Result<Findings> {
         State::Absent => "absent",
     };
     let mut findings = Findings {
+        interfaces: interfaces(),
         table: state,
         others: Vec::new(),
         dropping: Vec::new(),
@@ -111,6 +114,13 @@ pub fn doctor(table: &str, bridges: &[String]) -> Result<Findings> {
         findings.look_at_rules(bridges)?;
     }
     Ok(findings)
+}
+
+fn interfaces() -> Vec<String> {
+    // Two lines of headings come first.
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let names = text.lines().skip(2).filter_map(|line| line.split_once(':'));
+    names.map(|(name, _)| name.trim().to_owned()).collect()
 }
 
 impl Findings {

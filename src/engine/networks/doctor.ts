@@ -28,6 +28,7 @@ export interface NetworkHealth {
 
 /** As crates/network finds it (doctor.rs). */
 interface Findings {
+  interfaces: string[];
   table: 'whole' | 'changed' | 'absent';
   dropping: { family: string; table: string; name: string }[];
   managers: string[];
@@ -58,7 +59,7 @@ export async function examine(engine: Engine): Promise<NetworkHealth> {
       ...ofTable(findings, wanted, published),
       ...ofKernel(findings, wanted),
       ...ofOthers(findings, wanted),
-      ...ofBridges(engine, wanted),
+      ...ofBridges(engine, findings, wanted),
     ];
     return { problems, managers: findings.managers };
   } catch (error) {
@@ -193,8 +194,8 @@ function letThrough(chain: {
   );
 }
 
-function ofBridges({ database }: Engine, { bridges }: Wanted): Diagnosis[] {
-  const present = interfaces();
+function ofBridges({ database }: Engine, { interfaces }: Findings, { bridges }: Wanted): Diagnosis[] {
+  const present = new Set(interfaces);
   const known = new Set(database.networks().map(({ interface: name }) => name));
   const missing = bridges.filter((name) => !present.has(name));
   const strays = [...present].filter((name) => name.startsWith('kbr-') && !known.has(name));
@@ -212,12 +213,6 @@ function ofBridges({ database }: Engine, { bridges }: Wanted): Diagnosis[] {
       remedy: `nothing, where it is another engine’s (--root); otherwise ip link delete ${name}`,
     })),
   ];
-}
-
-/** Names of the host's, of the network namespace that this process is in. */
-function interfaces(): Set<string> {
-  const lines = readFileSync('/proc/self/net/dev', 'utf8').split('\n').slice(2);
-  return new Set(lines.flatMap((line) => /^\s*([^:]+):/.exec(line)?.[1] ?? []));
 }
 
 function sysctl(name: string): string | undefined {

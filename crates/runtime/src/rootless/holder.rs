@@ -124,12 +124,17 @@ impl Holder {
     }
 }
 
-/// Lets others of this user, who have no more rights than that, open the calling thread's namespaces: it gives up its own.
+/// Lets others open the calling thread's namespaces: the user's other commands, and pasta, which gives up all capabilities but
+/// these before it looks. A container that sees this process (`--pid host`) has fewer, and may not touch it.
 fn show_itself() -> nix::Result<()> {
+    const NET_BIND_SERVICE: u32 = 1 << 10;
+    const NET_ADMIN: u32 = 1 << 12;
+    const SYS_ADMIN: u32 = 1 << 21;
     let header: [u32; 2] = [0x2008_0522, 0];
-    let none = [0_u32; 6];
+    // Effective, permitted and inheritable; and once more for the higher ones.
+    let sets = [0, NET_BIND_SERVICE | NET_ADMIN | SYS_ADMIN, 0, 0, 0, 0];
     // SAFETY: version 3 has a header of two words and six words of capabilities; the kernel keeps neither.
-    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) })?;
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) })?;
     // SAFETY: the option takes a number.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1_u64, 0_u64, 0_u64, 0_u64) })?;
     Ok(())

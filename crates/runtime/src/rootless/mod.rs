@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kapsel_sandbox::userns;
 use nix::errno::Errno;
@@ -48,7 +48,8 @@ pub fn enter() -> Result<bool> {
             (libc::EPERM | libc::ENOSPC | libc::EACCES, Some(setting)) => Error {
                 code: "USER_NAMESPACE_FORBIDDEN".to_owned(),
                 message: format!(
-                    "this system does not let ordinary users make user namespaces; as root run: sysctl -w {setting}"
+                    "this system does not let ordinary users make user namespaces; as root run: {}",
+                    remedy(setting, std::fs::read_link("/proc/self/exe").ok())
                 ),
                 errno: error.errno,
             },
@@ -56,6 +57,18 @@ pub fn enter() -> Result<bool> {
         }
     })?;
     Ok(true)
+}
+
+/// What root has to run. AppArmor needs no more than a profile that lets this one program do it; but a copy in memory, which
+/// is what runs where the file is the user's own, has no path that a profile could have.
+fn remedy(setting: &str, executable: Option<PathBuf>) -> String {
+    match executable {
+        Some(path) if setting.contains("apparmor") && path.is_file() => format!(
+            "printf 'abi <abi/4.0>,\\nprofile kapsel \"{}\" flags=(unconfined) {{ userns, }}\\n' > /etc/apparmor.d/kapsel && apparmor_parser -r /etc/apparmor.d/kapsel",
+            path.display()
+        ),
+        _ => format!("sysctl -w {setting}"),
+    }
 }
 
 /// As [`enter`], for a container: into the hub, where it is on networks, or into the user namespace of the network namespace
@@ -166,4 +179,26 @@ pub fn forbidden() -> Option<&'static str> {
 pub fn is_in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.is_empty() && map.split_whitespace().ne(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_given_where_it_helps() {
+        let sysctl = "kernel.apparmor_restrict_unprivileged_userns=0";
+        let profile = remedy(sysctl, Some("/bin/sh".into()));
+        assert!(
+            profile.contains(
+                r#"profile kapsel "/bin/sh" flags=(unconfined) { userns, }\n' > /etc/apparmor.d/kapsel"#
+            ),
+            "{profile}"
+        );
+        assert_eq!(
+            remedy(sysctl, Some("/memfd:kapsel-runtime (deleted)".into())),
+            format!("sysctl -w {sysctl}")
+        );
+        assert_eq!(remedy("a.b=1", Some("/bin/sh".into())), "sysctl -w a.b=1");
+    }
 }
