@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import type { AddressWanted, NetworkRow } from '../../native.ts';
 import type { NetworkRequest } from '../containers/options.ts';
 import type { EgressSettings } from '../containers/networking.ts';
+import { isRootless } from '../containers/ground.ts';
 import type { Settings } from '../containers/settings.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, InvalidArgumentError } from '../errors.ts';
@@ -162,7 +163,7 @@ function guard(id: string, { allowed, names }: EgressSettings, interfaces: Wire[
 
 /** What an interface of the container is like. */
 function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbers: number[]): Wire {
-  const { subnets, internal, mtu } = document;
+  const { subnets, internal } = document;
   const rate = request.rate === undefined ? document.rate : parseRate(request.rate);
   if (rate !== undefined && row.driver !== 'bridge') {
     throw new InvalidArgumentError(
@@ -173,7 +174,7 @@ function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbe
   return {
     name: request.interface,
     mac: macOf(row.id, request, numbers),
-    ...(mtu !== undefined && { mtu }),
+    ...mtuOf(document),
     addresses: subnets.map((subnet, which) => addressIn(subnet, numbers[which] as number)),
     gateways: leadsOut && !internal ? subnets.map(({ gateway }) => gateway) : [],
     ...(row.driver === 'macvlan'
@@ -188,6 +189,11 @@ function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbe
   } as Wire;
 }
 
+/** What leads out of an ordinary user's networks takes long packets cheaply and short ones dearly; otherwise it is the kernel's. */
+function mtuOf({ mtu = isRootless() ? 65_520 : undefined }: NetworkDocument): { mtu?: number } {
+  return mtu === undefined ? {} : { mtu };
+}
+
 /** A network's bridge, as crates/network takes it (description.rs). */
 export interface Bridge {
   name: string;
@@ -197,11 +203,12 @@ export interface Bridge {
 }
 
 export function bridgeOf(row: NetworkRow): Bridge {
-  const { subnets, internal, mtu, ...document } = row.document as NetworkDocument;
+  const document = row.document as NetworkDocument;
+  const { subnets, internal } = document;
   return {
     name: row.interface as string,
     mac: hardware(row.id, 0),
-    ...(mtu !== undefined && { mtu }),
+    ...mtuOf(document),
     addresses: subnets.map(({ subnet, gateway }) => `${gateway}/${(parseSubnet(subnet) as Subnet).bits}`),
     subnets: subnets.map(({ subnet }) => subnet),
     masquerade: document.masquerade && !internal,
