@@ -46,5 +46,11 @@ function answer(question: Buffer): Buffer {
 }
 
 const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
-socket.on('message', (question, { port, address: from }) => socket.send(answer(question), port, from));
+socket.on('message', (question, { port, address: from }) => {
+  try {
+    socket.send(answer(question), port, from);
+  } catch {
+    // No question.
+  }
+});
 socket.bind(53, address, () => console.log('ready'));
