@@ -3,13 +3,10 @@ import { defineCommand, type Flags } from '../cli/command.ts';
 import { yes } from '../cli/values/basic.ts';
 import { filter, filters, filterValue } from '../cli/values/filter.ts';
 import { timestamp } from '../cli/values/time.ts';
-import { rfc3339 } from '../engine/events.ts';
-import type { Network } from '../engine/networks.ts';
 import type { Pruned, PruneFilters } from '../engine/system.ts';
 import { printLine } from '../ui/output.ts';
 import { humanSize } from '../ui/units.ts';
 import { confirm } from './confirm.ts';
-import { selection } from './network.ts';
 
 const common = {
   filter: { value: filter, multiple: true, description: "Provide filter values (e.g. 'label=KEY=value', 'until=24h')" },
@@ -80,7 +77,8 @@ export const networkPrune = defineCommand({
     const warning = 'This will remove all custom networks not used by at least one container.';
     confirm(flags.force, warning, 'network prune');
     const engine = await context.engine();
-    block('Deleted Networks:', await engine.networks.prune(isChosen(chosen)));
+    const { networks } = await engine.system.prune({ kinds: ['networks'], filters: chosen });
+    block('Deleted Networks:', networks);
   },
 });
 
@@ -105,9 +103,14 @@ export const systemPrune = defineCommand({
     ];
     confirm(flags.force, `This will remove:\n${lines.map((line) => `  - ${line}\n`).join('')}`, 'system prune');
     const engine = await context.engine();
-    const kinds = ['containers', 'images', 'cache', ...(flags.volumes ? ['volumes' as const] : [])] as const;
-    const pruned = await engine.system.prune({ kinds, allImages: flags.all, filters: chosen });
-    report(pruned, await engine.networks.prune(isChosen(chosen)));
+    const kinds = [
+      'containers',
+      'networks',
+      'images',
+      'cache',
+      ...(flags.volumes ? ['volumes' as const] : []),
+    ] as const;
+    report(await engine.system.prune({ kinds, allImages: flags.all, filters: chosen }));
   },
 });
 
@@ -116,19 +119,11 @@ function pruneFilters(given: readonly (readonly [string, string])[], known: read
   return { labels, withoutLabels, ...(until && { until: filterValue('until', until, timestamp.parse) }) };
 }
 
-/** What the filters leave of networks. */
-function isChosen({ labels = [], withoutLabels = [], until }: PruneFilters): (network: Network) => boolean {
-  return (network) =>
-    selection({ label: [...labels] })(network) &&
-    !withoutLabels.some((label) => selection({ label: [label] })(network)) &&
-    (until === undefined || network.createdAt < rfc3339(until));
-}
-
 function block(heading: string, lines: readonly string[]): void {
   if (lines.length > 0) printLine([heading, ...lines, ''].join('\n'));
 }
 
-function report({ containers, images, volumes, reclaimed }: Pruned, networks: readonly string[] = []): void {
+function report({ containers, networks, images, volumes, reclaimed }: Pruned): void {
   block('Deleted Containers:', containers);
   block('Deleted Networks:', networks);
   block('Deleted Volumes:', volumes);

@@ -19,7 +19,7 @@ export class System {
     return await diskUsage(this.#engine);
   }
 
-  /** Removes what is asked for as far as nobody needs it: by default containers that do not run, and images without a name. */
+  /** Removes what is asked for as far as nobody needs it: by default containers that do not run, networks, and images without a name. */
   async prune(options: PruneOptions = {}): Promise<Pruned> {
     const { prune } = await import('./system/prune.ts');
     return await prune(this.#engine, options);

@@ -80,6 +80,28 @@ t('a prune takes what nobody needs, and only that', async () => {
   assert.equal(rest.images, [{ untagged: 'used:1' }, { deleted: used }]);
 });
 
+t('networks that no container is on go after the containers, and by their own labels', async () => {
+  const { engine } = test;
+  await engine.images.import(tar, { reference: 'a:1', changes: ['CMD true'] });
+  for (const name of ['used', 'free', 'kept']) {
+    await engine.networks.create(name, { labels: name === 'kept' ? { keep: 'yes' } : {} });
+  }
+  const container = await engine.containers.create('a:1', { network: ['used'] });
+  const names = async () => (await engine.networks.list()).map(({ name }) => name);
+  assert.equal((await engine.system.prune({ kinds: ['images'] })).networks, []);
+  assert.equal((await engine.system.prune({ filters: { until: '2001-01-01T00:00:00Z' } })).networks, []);
+  assert.equal((await engine.system.prune({ kinds: ['networks'], filters: { withoutLabels: ['keep'] } })).networks, [
+    'free',
+  ]);
+  assert.ok((await names()).includes('used'));
+  const { stdout } = await test.kapsel(['system', 'prune', '-f', '--filter', 'label!=keep']);
+  assert.is(stdout.split('Total')[0], `Deleted Containers:\n${container.id}\n\nDeleted Networks:\nused\n\n`);
+  assert.equal((await engine.system.prune()).networks, ['kept']);
+  assert.ok((await names()).includes('bridge'));
+  const asked = await test.kapsel(['system', 'prune']);
+  assert.match(asked.stdout, /- all stopped containers\n {2}- all networks not used by at least one container\n/);
+});
+
 t('volumes with a name stay unless asked for, and those of containers always', async () => {
   const { engine } = test;
   await engine.images.import(tar, { reference: 'a:1', changes: ['CMD true'] });

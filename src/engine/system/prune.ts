@@ -1,5 +1,5 @@
-// `prune`: containers that do not run, images and volumes that nobody uses, and what the dead have left. What is freed is
-// measured on what goes, before and after: another process may need some of it meanwhile, and then it stays.
+// `prune`: containers that do not run, networks, images and volumes that nobody uses, and what the dead have left. What is
+// freed is measured on what goes, before and after: another process may need some of it meanwhile, and then it stays.
 
 import type { ContainerRow, ImageRow } from '../../native.ts';
 import type { ImageConfig } from '../../registry/oci.ts';
@@ -21,7 +21,7 @@ import {
 import type { PruneFilters, PruneOptions, Pruned } from './types.ts';
 
 export async function prune(engine: Engine, options: PruneOptions): Promise<Pruned> {
-  const { kinds = ['containers', 'images', 'cache'], filters = {} } = options;
+  const { kinds = ['containers', 'networks', 'images', 'cache'], filters = {} } = options;
   const all = await takeInventory(engine);
   const containers = kinds.includes('containers') ? prunableContainers(all, filters) : [];
   const staying = all.containers.filter((row) => !containers.includes(row));
@@ -30,12 +30,15 @@ export async function prune(engine: Engine, options: PruneOptions): Promise<Prun
   const waste = kinds.includes('cache') ? [...partialDownloads(engine.root), ...(await leftovers(engine, all))] : [];
   const files = [...doomed(engine, all, { containers, images, volumes }), ...waste];
   const [before] = await measure([files]);
-  const pruned: Omit<Pruned, 'reclaimed'> = { containers: [], images: [], volumes: [] };
+  const pruned: Omit<Pruned, 'reclaimed'> = { containers: [], networks: [], images: [], volumes: [] };
   for (const row of containers) {
     await unlessNeeded(async () => {
       await (await engine.containers.get(row.id)).remove();
       pruned.containers.push(row.id);
     });
+  }
+  if (kinds.includes('networks')) {
+    pruned.networks = await engine.networks.prune(({ labels, createdAt }) => passes(labels, createdAt, filters));
   }
   for (const row of images) {
     await unlessNeeded(async () => {

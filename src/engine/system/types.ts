@@ -61,7 +61,7 @@ export interface PruneFilters {
   withoutLabels?: readonly string[] | undefined;
 }
 
-export type PruneKind = 'containers' | 'images' | 'volumes' | 'cache';
+export type PruneKind = 'containers' | 'networks' | 'images' | 'volumes' | 'cache';
 
 export interface PruneOptions {
   /** All but volumes by default. */
@@ -78,6 +78,7 @@ export interface Pruned {
   containers: string[];
   images: ({ untagged: string } | { deleted: string })[];
   /** Names. */
+  networks: string[];
   volumes: string[];
   /** Bytes of allocated blocks. */
   reclaimed: number;
