@@ -42,16 +42,17 @@ export function retryAfter(headers: IncomingHttpHeaders, now: number = Date.now(
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
-/** Waits before try number `attempt` (the second is 2). */
+/** Milliseconds before try number `attempt` (the second is 2). */
+export function delay({ first, longest }: RetryPolicy, attempt: number, asked: number | undefined): number {
+  return asked ?? Math.min(first * 2 ** (attempt - 2), longest);
+}
+
+/** Waits before try number `attempt`. */
 export async function pause(
   policy: RetryPolicy,
   attempt: number,
   asked: number | undefined,
   signal?: AbortSignal,
 ): Promise<void> {
-  await sleep(
-    asked ?? Math.min(policy.first * 2 ** (attempt - 2), policy.longest),
-    undefined,
-    signal ? { signal } : {},
-  );
+  await sleep(delay(policy, attempt, asked), undefined, signal ? { signal } : {});
 }

@@ -81,6 +81,16 @@ finds(
   /not there/,
 );
 
+t('documents that are damaged come back with the next pull, as the error says', async () => {
+  const { Id } = test.engine.images.inspect('it:1');
+  await flip(blob(Id));
+  await rm(blob(test.engine.database.image(Id).manifestDigest!));
+  const saved = await test.kapsel(['save', '-o', join(scratch.path, 'saved.tar'), 'it:1']);
+  assert.match(saved.stderr, /pull the image again|do not trust/);
+  await load();
+  assert.equal((await test.engine.system.check()).damaged, []);
+});
+
 t('a quick look reads nothing', async () => {
   await flip(join(treeOf(layers()[0]!), 'bin', 'busybox'));
   assert.equal((await test.engine.system.check({ quick: true })).damaged, []);

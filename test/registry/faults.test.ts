@@ -399,9 +399,20 @@ t('an AbortSignal stops everything and leaves nothing', async () => {
 
 // A registry that is busy.
 survives(
-  '429 with Retry-After is waited for',
+  '429 with Retry-After is tried again at once',
   () => onTag((_, response, seen) => seen === 1 && (response.writeHead(429, { 'Retry-After': '0' }).end(), true)),
   () => assert.is(registry.count('manifests/1'), 2),
+);
+let asked: number[] = [];
+survives(
+  '429 with Retry-After is waited for',
+  () =>
+    onTag((_, response, seen) => {
+      asked = [...(seen === 1 ? [] : asked), performance.now()];
+      return seen === 1 && (response.writeHead(429, { 'Retry-After': '1' }).end(), true);
+    }),
+  // The store of these tests waits ten milliseconds at most where it is not asked to.
+  () => assert.ok(asked[1]! - asked[0]! > 900),
 );
 survives('429 without is tried again', () =>
   onTag((_, response, seen) => seen < 3 && (response.writeHead(429).end(), true)),

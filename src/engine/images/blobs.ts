@@ -35,8 +35,9 @@ export class Blobs {
     }
   }
 
-  /** Within `exclusively`. The caller has checked the digest. */
+  /** Within `exclusively`. The caller has checked the digest. What is there as it should be stays. */
   async write(digest: string, bytes: Uint8Array): Promise<void> {
+    if (await this.isWhole(digest)) return;
     const path = this.#path(digest);
     const temporary = `${path}.${randomBytes(6).toString('hex')}`;
     try {
@@ -64,6 +65,15 @@ export class Blobs {
     });
     verify(bytes, { digest }, 'a document of the store');
     return bytes;
+  }
+
+  async isWhole(digest: string): Promise<boolean> {
+    try {
+      await this.read(digest);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** What nobody refers to: of an image that was removed, or left by a process that died. */

@@ -211,7 +211,9 @@ export class Transfer implements Workshop {
     const digestOf = (known: ImageRow | undefined) => manifest?.digest ?? known?.manifestDigest ?? null;
     const before = this.#row(id);
     const isSame = before && before.manifestDigest === digestOf(before);
-    if (isSame && references.every((name) => before.references.includes(name))) return false;
+    if (isSame && references.every((name) => before.references.includes(name)) && (await this.#hasDocuments(before))) {
+      return false;
+    }
     const createdAt = config.created ?? null;
     const platform = formatPlatform(config);
     const size = rows.reduce((sum, row) => sum + row.unpackedSize, 0);
@@ -219,14 +221,17 @@ export class Transfer implements Workshop {
       this.sweepBlobs(async () => {
         const known = this.#row(id);
         const manifestDigest = digestOf(known);
-        if (!known) await this.blobs.write(id, configBytes);
-        if (manifest && known?.manifestDigest !== manifestDigest)
-          await this.blobs.write(manifest.digest, manifest.bytes);
+        await this.blobs.write(id, configBytes);
+        if (manifest) await this.blobs.write(manifest.digest, manifest.bytes);
         const row = { id, manifestDigest, config, diffIds, size, createdAt, platform, references, parentId };
         record(() => database.insertImage(row, action));
       }),
     );
     return true;
+  }
+
+  async #hasDocuments({ id, manifestDigest }: ImageRow): Promise<boolean> {
+    return (await this.blobs.isWhole(id)) && (manifestDigest === null || (await this.blobs.isWhole(manifestDigest)));
   }
 
   #row(key: string): ImageRow | undefined {
