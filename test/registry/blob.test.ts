@@ -113,6 +113,26 @@ t('416', async () => {
   await failure(read(10), 'REGISTRY_PROTOCOL', /status 416/);
 });
 
+t('more or fewer bytes than promised', async () => {
+  let body = Buffer.concat([bytes, Buffer.from('x')]);
+  // Without a length that would say so before.
+  registry.fault = (request, response) => {
+    if (!request.url?.includes('/blobs/')) return false;
+    response.write(body);
+    response.end();
+    return true;
+  };
+  await failure(read(), 'SIZE_MISMATCH', /more than 64 bytes long where the manifest promises 64/);
+  body = bytes.subarray(0, 63);
+  await failure(read(), 'SIZE_MISMATCH', /is 63 bytes long where the manifest promises 64/);
+  registry.fault = (request, response) => {
+    if (!request.url?.includes('/blobs/')) return false;
+    response.setHeader('Content-Length', 65).flushHeaders(); // And nothing of it.
+    return true;
+  };
+  await failure(read(), 'SIZE_MISMATCH', /is 65 bytes long where the manifest promises 64/);
+});
+
 t('one byte a try is no progress', async () => {
   registry.fault = (request, response) => {
     if (!request.url?.includes('/blobs/')) return false;

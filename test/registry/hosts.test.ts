@@ -35,7 +35,8 @@ t.before(async () => {
 t.after(() => rm(directory, { recursive: true, force: true }));
 t.before.each(async () => {
   certs = await mkdtemp(join(directory, 'certs-'));
-  store = await TestStore.make({ certsDirectories: [join(directory, 'nothing'), certs] });
+  const patience = { answer: 3_000, idle: 3_000 };
+  store = await TestStore.make({ certsDirectories: [join(directory, 'nothing'), certs], patience });
 });
 t.after.each(() => store.close());
 
@@ -78,7 +79,7 @@ t('a private authority that the machine trusts is trusted', async () => {
   try {
     const script = `
       import { RegistryClient } from ${JSON.stringify(new URL('../../src/registry/client.ts', import.meta.url).href)};
-      const client = new RegistryClient({ env: { HOME: '/nonexistent' }, certsDirectories: [] });
+      const client = new RegistryClient({ env: { HOME: '/nonexistent' }, certsDirectories: [${JSON.stringify(certs)}] });
       try { for await (const name of client.catalogue('${registry.host}')) console.log(name); console.log('done'); }
       catch (error) { console.log(error.message); }
       client.close();`;
@@ -86,6 +87,12 @@ t('a private authority that the machine trusts is trusted', async () => {
       run(process.execPath, ['--input-type=module', '--eval', script], { env });
     assert.match((await ask({})).stdout, /unknown authority/);
     assert.is((await ask({ SSL_CERT_FILE: ca.certificate })).stdout, 'done\n');
+    // One that is named for this registry is trusted besides the known ones, not instead of them.
+    await mkdir(join(certs, registry.host));
+    const other = await authority(directory, 'other');
+    await writeFile(join(certs, registry.host, 'ca.crt'), await readFile(other.certificate));
+    assert.match((await ask({})).stdout, /unknown authority/);
+    assert.is((await ask({ NODE_EXTRA_CA_CERTS: ca.certificate })).stdout, 'done\n');
   } finally {
     await registry.close();
   }
@@ -355,6 +362,37 @@ t('a redirect from a mirror to another host goes without its headers', () =>
     const followed = registry.requests.filter(({ url }) => url.includes('/elsewhere/'));
     assert.ok(followed.length >= 2);
     for (const { headers } of followed) assert.is(headers['x-key'], undefined);
+  }),
+);
+
+t('an address on another host in an answer is asked without the headers', () =>
+  mirrored(async (elsewhere, registry) => {
+    await say(registry.host, `server = "http://${registry.host}"\n[header]\nX-Key = "secret"\n`);
+    registry.fault = (request, response) => {
+      if (!request.url?.includes('/tags/list')) return false;
+      response.setHeader('Link', `<http://${elsewhere.host}/v2/a/tags/more>; rel="next"`).end('{"tags":["one"]}');
+      return true;
+    };
+    elsewhere.fault = (_, response) => (response.end('{"tags":["two"]}'), true);
+    const name = `${registry.host}/a/b`;
+    assert.equal(await store.images.tagsInRegistry(name), [`${name}:one`, `${name}:two`]);
+    assert.equal(
+      [...registry.requests, ...elsewhere.requests].map(({ headers }) => headers['x-key']),
+      ['secret', undefined],
+    );
+  }),
+);
+
+t('a proxy is not asked for what is on this machine', () =>
+  mirrored(async (_, registry) => {
+    const { HTTP_PROXY: before } = process.env;
+    process.env.HTTP_PROXY = 'http://127.0.0.1:9';
+    try {
+      await pulls(`${registry.host}/a/b:1`);
+    } finally {
+      if (before === undefined) delete process.env.HTTP_PROXY;
+      else process.env.HTTP_PROXY = before;
+    }
   }),
 );
 

@@ -119,7 +119,8 @@ t('an identity token is exchanged by POST, never in a URL', async () => {
   const [{ method, url, body }] = elsewhere.requests as [(typeof elsewhere.requests)[0]];
   assert.is(method, 'POST');
   assert.is(url.search, '');
-  assert.is(new URLSearchParams(body).get('refresh_token'), 'refresh me');
+  const form = new URLSearchParams(body);
+  assert.equal([form.get('grant_type'), form.get('refresh_token')], ['refresh_token', 'refresh me']);
 });
 
 t('a token that expires between two layers is replaced', async () => {
@@ -237,6 +238,32 @@ t('a blob store that names a token service of its own is not believed', async ()
   assert.ok(elsewhere.requests.length > 0);
   for (const { authorization, url } of elsewhere.requests)
     assert.equal([authorization, url.pathname === '/token'], [undefined, false]);
+});
+
+t('a token of a megabyte and more is not read to its end', async () => {
+  registry.fault = guarded(bearer(), 'Bearer t');
+  elsewhere.handle = (_, response) => response.end(JSON.stringify({ token: 't', more: 'x'.repeat(1 << 20) }));
+  await failure(pull(), 'REGISTRY_PROTOCOL', /the token from 127\.0\.0\.1:\d+ is larger than 1048576 bytes/);
+});
+
+t('requests that are refused together ask for one token', async () => {
+  let issued = 0;
+  elsewhere.handle = (_, response) => response.end(JSON.stringify({ token: `t${++issued}` }));
+  const layers = new Set(registry.manifest.layers.map(({ digest }) => digest));
+  let refused = 0;
+  registry.fault = (request, response) => {
+    const isLayer = layers.has(/\/blobs\/(.+)$/.exec(request.url ?? '')?.[1] ?? '');
+    const accepted = isLayer ? 't2' : 't1';
+    if (request.headers.authorization === `Bearer ${accepted}`) return false;
+    if (isLayer) refused++;
+    const challenge = { 'WWW-Authenticate': `Bearer realm="${elsewhere.base}/token",service="x"` };
+    // Later than the others were sent; the last of them when the new token is there already.
+    setTimeout(() => response.writeHead(401, challenge).end(), refused === layers.size ? 300 : 100);
+    return true;
+  };
+  await pull();
+  assert.ok(refused > 1);
+  assert.is(issued, 2);
 });
 
 t('an address on another host in an answer is asked without credentials', async () => {

@@ -265,6 +265,18 @@ fails(
   /where kapsel does not go/,
 );
 
+t('an upload follows no redirect', async () => {
+  const elsewhere = await another();
+  registry.fault = (request, response) => {
+    if (request.method !== 'PATCH') return false;
+    request.resume();
+    response.writeHead(307, { Location: `http://${elsewhere.host}/v2/a/blobs/uploads/stolen` }).end();
+    return true;
+  };
+  await failure(repository.uploadBlob(content()), 'REGISTRY_PROTOCOL', /status 307/);
+  assert.equal(elsewhere.requests, []);
+});
+
 t('bytes that are not what was promised are not committed', async () => {
   const promised = `sha256:${'0'.repeat(64)}`;
   await failure(repository.uploadBlob({ ...content(), digest: promised }), 'DIGEST_MISMATCH', /not sha256:000/);
@@ -328,14 +340,20 @@ t('a token that expires in the middle', async () => {
         () => {
           isExpired = true;
           request.resume();
-          response.writeHead(401, { 'WWW-Authenticate': `Bearer realm="http://${service.host}/token"` }).end();
+          response
+            .writeHead(401, {
+              'WWW-Authenticate': `Bearer realm="http://${service.host}/token",scope="repository:a:pull"`,
+            })
+            .end();
         },
         () => undefined,
       );
       return true;
     }
     request.resume();
-    response.writeHead(401, { 'WWW-Authenticate': `Bearer realm="http://${service.host}/token"` }).end();
+    response
+      .writeHead(401, { 'WWW-Authenticate': `Bearer realm="http://${service.host}/token",scope="repository:a:pull"` })
+      .end();
     return true;
   };
   await repository.uploadBlob(content());
