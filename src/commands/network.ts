@@ -175,7 +175,7 @@ export const networkDoctor = defineCommand({
 });
 
 /** Which networks the filters of `ls` and `prune` leave. */
-export function selection(given: Record<string, string[]>): (network: Network) => boolean {
+function selection(given: Record<string, string[]>): (network: Network) => boolean {
   const { driver = [], id = [], label: labels = [], name = [], type = [], dangling = [] } = given;
   const some = (wanted: string[], fits: (value: string) => boolean) => wanted.length === 0 || wanted.some(fits);
   return (network) => {
