@@ -4,10 +4,12 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 
-/** `VmHWM` of a process, in KiB; none of one that is gone. */
-function peak(pid: number): number {
+/** `VmHWM` of a process, in KiB; none of one that is gone, or that has not become a program of its own yet. */
+function peak(pid: number, program: string): number {
   try {
-    return Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    if (!status.startsWith(`Name:\t${program}`)) return 0;
+    return Number(/^VmHWM:\s+(\d+)/m.exec(status)?.[1] ?? 0);
   } catch {
     return 0;
   }
@@ -28,10 +30,10 @@ async function peaks(args: string[]): Promise<{ own: number; workers: number }> 
   child.once('exit', () => (over = true));
   const most = { own: 0, workers: 0 };
   while (!over) {
-    most.own = Math.max(most.own, peak(child.pid!));
+    most.own = Math.max(most.own, peak(child.pid!, ''));
     most.workers = Math.max(
       most.workers,
-      childrenOf(child.pid!).reduce((sum, pid) => sum + peak(pid), 0),
+      childrenOf(child.pid!).reduce((sum, pid) => sum + peak(pid, 'kapsel-runtime'), 0),
     );
     await setTimeout(10);
   }

@@ -147,15 +147,15 @@ async function fetchLayer(
   async function* counted(stop: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     let bytes = 0;
     for await (const piece of source.open(stop)) {
-      yield piece;
       bytes += piece.length;
+      yield piece;
       onBytes(bytes);
     }
   }
   try {
     const { digest } = source;
     const { size, unpackedSize } = await unpack(
-      { bytes: counted },
+      { bytes: counted, spent: true },
       { into: path, mode: 'layer', digest, diffId, recipe, signal },
     );
     return { staged, row: { diffId, size, unpackedSize } };

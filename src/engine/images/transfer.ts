@@ -5,11 +5,11 @@ import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Database, type ImageRow, now } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
-import { parseManifest, sha256 } from '../../registry/manifest.ts';
+import { layerLimit, parseManifest, sha256 } from '../../registry/manifest.ts';
 import type { Platform } from '../../registry/oci.ts';
 import { formatPlatform } from '../../registry/platform.ts';
 import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
-import { KapselError, NotFoundError } from '../errors.ts';
+import { ImageError, KapselError, NotFoundError } from '../errors.ts';
 import type { ImagesHost } from '../images.ts';
 import { Blobs } from './blobs.ts';
 import { applyChanges } from './changes.ts';
@@ -173,6 +173,10 @@ export class Transfer implements Workshop {
   /** One more layer on those of another image: what a container has changed. Resolves to the new image's id. */
   async extend({ below, parentId, reference, fill, config: configOf, signal }: Extension): Promise<string> {
     const names = reference === undefined ? [] : [canonical(taggable(reference))];
+    if (below.length >= layerLimit) {
+      const hint = 'export the container and import that as an image of one layer';
+      throw new ImageError('LAYER_LIMIT', `its image has ${below.length} layers, and Linux stacks no more: ${hint}`);
+    }
     return await again(async () => {
       const layer = await composeLayer(this.layers, fill, signal);
       const config = configOf(layer.diffId);
