@@ -99,6 +99,36 @@ t('what a container of one image does, the other does not see', async () => {
   assert.equal((await engine.system.check()).damaged, []);
 });
 
+t(
+  'a container with ids of its own sees shared layers as its own, and nothing is copied or changed for it',
+  async () => {
+    const { engine } = test;
+    await engine.images.import(await layer('first'), { reference: 'first:1', changes: ['CMD sh'] });
+    await engine.images.import(await layer('second'), { reference: 'second:1', changes: ['CMD sh'] });
+    const before = taken();
+    const [one, two] = common as [string, string];
+    const script = `stat -c '%u %g %a' /${one}; cat /proc/self/uid_map; echo changed > /${two}`;
+    const args = ['run', '--name', 'mapped', '--userns', '200000:65536', 'first:1', 'sh', '-c', script];
+    const { exitCode, stdout, stderr } = await test.kapsel(args);
+    assert.is(exitCode, 0, stderr);
+    assert.match(stdout, /^0 0 644\n +0 +200000 +65536\n$/);
+    assert.is(taken(), before);
+    const [tree] = engine.images.resolve('second:1')!.layers;
+    assert.equal([statSync(join(tree!, one)).uid, names('second:1', one), names('first:1', two)], [0, 2, 2]);
+    // Its own storage has what it has changed, and no more.
+    const { id } = await engine.containers.get('mapped');
+    const upper = join(test.root, 'containers', id, 'upper');
+    const files = (readdirSync(upper, { recursive: true }) as string[]).filter((path) =>
+      statSync(join(upper, path)).isFile(),
+    );
+    assert.equal(
+      files.filter((path) => path.startsWith('usr')),
+      [two],
+    );
+    assert.is(statSync(join(upper, two)).uid, 200_000);
+  },
+);
+
 t('layers of one image share too, and what is written out of them has no link that its files had not', async () => {
   const { engine } = test;
   const layers = [await layer('first'), await layer('second')];
