@@ -164,7 +164,7 @@ impl Extractor {
 
     /// Gives the directories their modes and times, and ends the recipe.
     pub fn finish(self) -> Result<()> {
-        self.directories.finish(&self.paths)?;
+        self.directories.finish(&self.paths, self.rootless)?;
         self.kept.map_or(Ok(()), |kept| kept.recipe.finish())
     }
 
@@ -275,7 +275,8 @@ impl Extractor {
         let remembered = attributes::own_fd(directory, entry, self.rootless)?;
         attributes::xattrs(directory, entry, remembered, self.rootless)?;
         let atime = entry.atime.unwrap_or(entry.mtime);
-        self.directories.remember(path, Finish { mode: entry.mode, mtime: entry.mtime, atime })
+        let acl = attributes::default_acl(entry);
+        self.directories.remember(path, Finish { mode: entry.mode, mtime: entry.mtime, atime, acl })
     }
 
     fn hard_link(&mut self, place: &Place, entry: &Entry) -> Result<()> {

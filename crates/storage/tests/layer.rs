@@ -436,3 +436,31 @@ fn a_whiteout_below_what_is_no_directory_says_nothing() {
     assert_eq!(names, ["", "plain", "real", "real/kept", "sub", "there"]);
     assert!(!opaque(&all[Path::new("real")]));
 }
+
+#[test]
+fn what_is_in_a_directory_inherits_no_acl_that_its_entry_does_not_have() {
+    let top = tempfile::tempdir().unwrap();
+    // Version 2: the owner, user 1000, the group, the mask and others, as setfacl(1) writes them.
+    let acl: Vec<u8> =
+        [(1_u16, 7_u16, u32::MAX), (2, 7, 1000), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)]
+            .iter()
+            .fold(2_u32.to_le_bytes().to_vec(), |mut bytes, (tag, permissions, id)| {
+                bytes.extend([tag.to_le_bytes(), permissions.to_le_bytes()].concat());
+                bytes.extend(id.to_le_bytes());
+                bytes
+            });
+    let name = b"system.posix_acl_default".to_vec();
+    let (mut shared, data) = directory("shared");
+    shared.xattrs = vec![(name.clone(), acl.clone())];
+    let entries =
+        [(shared, data), directory("shared/below"), file("shared/below/file", "x"), file("shared/file", "x")];
+    unpack_bytes(tar(&entries), &options(top.path())).unwrap();
+    let all = facts(top.path());
+    // A file system without ACLs has nothing to inherit.
+    if let Some(found) = all[Path::new("shared")].xattrs.get(&name) {
+        assert_eq!(found, &acl);
+    }
+    for path in ["shared/below", "shared/below/file", "shared/file"] {
+        assert!(all[Path::new(path)].xattrs.is_empty(), "{path}");
+    }
+}

@@ -17,6 +17,9 @@ use crate::tar::{Entry, Kind, Time, shown};
 /// Where containers/storage and fuse-overlayfs keep, and look for, an owner that could not be had.
 pub const OVERRIDE: &CStr = c"user.containers.override_stat";
 
+/// What is made in a directory inherits this: it is set when all is made.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
 /// Whether the owner could not be had and must be remembered.
 pub type Remember = bool;
 
@@ -39,7 +42,7 @@ fn owned(result: nix::Result<()>, entry: &Entry, rootless: bool) -> Result<Remem
 
 /// Sets the extended attributes of an open file or directory, and the owner's memory.
 pub fn xattrs(fd: BorrowedFd<'_>, entry: &Entry, remember: Remember, rootless: bool) -> Result<()> {
-    for (name, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name)) {
+    for (name, value) in entry.xattrs.iter().filter(|(name, _)| wanted(name) && name != DEFAULT_ACL) {
         set(entry, name, rootless, |name| set_xattr(fd, name, value))?;
     }
     if remember {
@@ -53,6 +56,16 @@ pub fn xattrs(fd: BorrowedFd<'_>, entry: &Entry, remember: Remember, rootless: b
     Ok(())
 }
 
+/// The default ACL that the entry of a directory has.
+pub fn default_acl(entry: &Entry) -> Option<Vec<u8>> {
+    entry.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL).map(|(_, value)| value.clone())
+}
+
+/// Sets it, where the file system has such a thing.
+pub fn set_default_acl(fd: BorrowedFd<'_>, acl: &[u8], rootless: bool) -> nix::Result<()> {
+    tolerated(set_xattr(fd, c"system.posix_acl_default", acl), rootless)
+}
+
 /// Labels of security modules are the host's to give; overlayfs's marks are ours.
 fn wanted(name: &[u8]) -> bool {
     let known = name == b"security.capability"
@@ -62,17 +75,20 @@ fn wanted(name: &[u8]) -> bool {
 
 fn set(entry: &Entry, name: &[u8], rootless: bool, set: impl Fn(&CStr) -> nix::Result<()>) -> Result<()> {
     let c_name = CString::new(name).map_err(|_| failed("name an xattr of", entry, &Errno::EINVAL.into()))?;
-    match set(&c_name) {
-        Ok(()) => Ok(()),
+    tolerated(set(&c_name), rootless).map_err(|errno| {
+        let what =
+            format!("cannot set the extended attribute {} of entry {}", shown(name), shown(&entry.path));
+        Error::io("UNPACK_FAILED", what, &errno.into())
+    })
+}
+
+fn tolerated(result: nix::Result<()>, rootless: bool) -> nix::Result<()> {
+    match result {
         // The file system has none, or not of this kind on this kind of file: Docker goes on as well.
         Err(Errno::EOPNOTSUPP) => Ok(()),
         // `trusted.*`, or an ACL for ids that are not mapped.
         Err(Errno::EPERM | Errno::EINVAL) if rootless => Ok(()),
-        Err(errno) => {
-            let what =
-                format!("cannot set the extended attribute {} of entry {}", shown(name), shown(&entry.path));
-            Err(Error::io("UNPACK_FAILED", what, &errno.into()))
-        }
+        other => other,
     }
 }
 

@@ -17,7 +17,6 @@ const MOST: usize = 64 << 20;
 const EACH: usize = 128;
 
 /// What a directory gets in the end.
-#[derive(Clone, Copy)]
 pub struct Finish {
     /// Permissions with setuid, setgid and sticky bits.
     pub mode: u32,
@@ -25,12 +24,14 @@ pub struct Finish {
     pub mtime: Time,
     /// Last access.
     pub atime: Time,
+    /// `system.posix_acl_default`: what is made in it must not inherit what its own entry does not say.
+    pub acl: Option<Vec<u8>>,
 }
 
 impl Finish {
     /// What a directory gets that no entry describes. The time is fixed: the same tar gives the same tree.
     pub fn implied() -> Self {
-        Finish { mode: 0o755, mtime: Time::default(), atime: Time::default() }
+        Finish { mode: 0o755, mtime: Time::default(), atime: Time::default(), acl: None }
     }
 }
 
@@ -47,6 +48,7 @@ impl Directories {
     /// The directory at this path is to be finished so; the last word counts.
     pub fn remember(&mut self, path: Vec<u8>, finish: Finish) -> Result<()> {
         let length = path.len();
+        self.taken += finish.acl.as_ref().map_or(0, Vec::len);
         if self.pending.insert(path, finish).is_none() {
             self.taken += length + EACH;
         }
@@ -63,7 +65,7 @@ impl Directories {
     }
 
     /// Finishes all of them.
-    pub fn finish(self, paths: &Paths) -> Result<()> {
+    pub fn finish(self, paths: &Paths, rootless: bool) -> Result<()> {
         for (path, finish) in self.pending.into_iter().rev() {
             let directory = match paths.directory(&path) {
                 Ok(directory) => directory,
@@ -72,6 +74,10 @@ impl Directories {
                 Err(errno) => return Err(named("finish", &path, errno)),
             };
             let directory = directory.as_fd();
+            if let Some(acl) = &finish.acl {
+                attributes::set_default_acl(directory, acl, rootless)
+                    .map_err(|errno| named("set the default ACL of", &path, errno))?;
+            }
             attributes::chmod(directory, finish.mode)
                 .map_err(|errno| named("set the mode of", &path, errno))?;
             attributes::times(directory, finish.mtime, finish.atime)
