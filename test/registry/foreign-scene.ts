@@ -53,6 +53,7 @@ const cases: Record<string, () => Promise<string>> = {
   second: () => pull([`${outside}/gone`, `${outside}/layer`]),
   redirected: () => pull([`${outside}/?to=${encodeURIComponent(`${outside}/layer`)}`]),
   plain: () => pull([`http://8.8.4.4:${port}/layer`]),
+  user: () => pull([`https://user:secret@8.8.4.4:${port}/layer`]),
   loopback: () => pull([`https://127.0.0.1:${port}/layer`]),
   name: () => pull([`https://localhost:${port}/layer`]),
   mapped: () => pull([`https://[::ffff:127.0.0.1]:${port}/layer`]),

@@ -40,7 +40,7 @@ t('a redirect on the internet', () => {
   assert.is(results.redirected!.said, whole);
   assert.is(results.redirected!.asked.length, 2);
 });
-for (const name of ['plain', 'loopback', 'mapped', 'redirected inside', 'redirected to plain']) {
+for (const name of ['plain', 'user', 'loopback', 'mapped', 'redirected inside', 'redirected to plain']) {
   t(`${name}: not gone to`, () => {
     assert.match(results[name]!.said, /as the place of a layer, where kapsel does not go/);
     assert.is(results[name]!.asked.length, name.startsWith('redirected') ? 1 : 0);
@@ -50,7 +50,10 @@ t('a name that means this machine', () => {
   assert.match(results.name!.said, /localhost is (127\.0\.0\.1|::1), which is no address of the internet/);
   assert.equal(results.name!.asked, []);
 });
-t('redirects without end', () => assert.match(results['for ever']!.said, /redirects for ever/));
+t('redirects without end', () => {
+  assert.match(results['for ever']!.said, /redirects for ever/);
+  assert.ok(results['for ever']!.asked.length <= 6);
+});
 t('a layer that is not foreign has no business elsewhere', () => {
   assert.match(results['not foreign']!.said, /has the manifest but not the blob/);
   assert.equal(results['not foreign']!.asked, []);
