@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import type { Database, ImageRow } from '../native.ts';
 import type { Access, RegistryOptions } from '../registry/client.ts';
 import type { ImageConfig, Platform } from '../registry/oci.ts';
-import { distance, formatPlatform, parsePlatform } from '../registry/platform.ts';
+import { distance, formatPlatform, hostPlatform, parsePlatform } from '../registry/platform.ts';
 import { canonical, parseReference } from '../registry/reference.ts';
 import { InvalidArgumentError, KapselError, NotFoundError } from './errors.ts';
 import { hostPrefix, recall } from './images/host-memory.ts';
@@ -80,8 +80,13 @@ export class Images {
   }
 
   async #pull(reference: string, options: TransferOptions, afresh: boolean): Promise<PullResult> {
+    const isHost = reference.startsWith(hostPrefix);
+    const { platform } = options;
+    if (isHost && platform !== undefined && !runs(hostPlatform(), platform)) {
+      throw notFound(reference, formatPlatform(hostPlatform()));
+    }
     const transfer = await this.#transfer();
-    const pulled = reference.startsWith(hostPrefix)
+    const pulled = isHost
       ? await transfer.makeHost(reference, options.signal, afresh)
       : await transfer.pull(reference, options);
     const { digest, changed } = pulled;
@@ -323,8 +328,8 @@ export class Images {
   }
 }
 
-function runs(config: ImageConfig, wanted: string | Platform): boolean {
-  return distance(typeof wanted === 'string' ? parsePlatform(wanted) : wanted, config) !== undefined;
+function runs(offered: Platform, wanted: string | Platform): boolean {
+  return distance(typeof wanted === 'string' ? parsePlatform(wanted) : wanted, offered) !== undefined;
 }
 
 function notFound(reference: string, platform?: string | null | undefined): NotFoundError {

@@ -182,6 +182,20 @@ t('a program that is not there, and names that are none', async () => {
   assert.equal(store.contents(), []);
 });
 
+t('of another platform there are none', async () => {
+  const other = process.arch === 'arm64' ? 'linux/amd64' : 'linux/arm64';
+  await store.images.ensure('host:ls');
+  for (const pull of ['always', 'missing', 'never'] as const) {
+    await failure(
+      store.images.ensure('host:ls', { pull, platform: other }),
+      'PLATFORM_NOT_FOUND',
+      /host:ls .*is for linux/,
+    );
+  }
+  await failure(store.images.pull('host:ls', { platform: other }), 'PLATFORM_NOT_FOUND');
+  await failure(store.images.pull('host:ls', { platform: 'no/such/thing/at/all' }), 'PLATFORM_INVALID');
+});
+
 t('removed like any other', async () => {
   await store.images.ensure('host:ls');
   assert.equal((await store.images.remove('host:ls'))[0], { untagged: 'host:ls' });
