@@ -210,3 +210,24 @@ fn the_filter_of_the_container_is_the_joined_ones_too() {
     assert!(said.stderr.contains("Function not implemented"), "{}", said.stderr);
     world.ok(&["delete", "-f", "c"]);
 }
+
+#[test]
+fn the_way_in_may_be_where_the_container_may_not_run() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let own = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    // On a machine of one processor there is no other.
+    if !own.starts_with("0-") {
+        return;
+    }
+    let world = World::sleeper().set("/linux/resources", json!({"cpu": {"cpus": "0"}})).started();
+    let process = json!({
+        "args": ["grep", "Cpus_allowed_list", "/proc/self/status"],
+        "env": ["PATH=/bin"],
+        "cwd": "/",
+        "execCPUAffinity": {"initial": "1"},
+    });
+    fs::write(world.path("process"), process.to_string()).unwrap();
+    assert_eq!(world.ok(&["exec", "--process", &world.text("process"), "c"]), "Cpus_allowed_list:\t0\n");
+    world.ok(&["delete", "-f", "c"]);
+    world.nothing_remains();
+}
