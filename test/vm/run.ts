@@ -28,7 +28,7 @@ const boots = [
   {
     layout: 'legacy',
     programs: built.programs.filter(({ name }) => name === 'cgroups kernel').filter(wanted),
-    deadline: 600,
+    deadline: 300,
   },
 ] as const;
 const working = await mkdtemp(join(tmpdir(), 'kapsel-test-vm-'));
@@ -44,7 +44,15 @@ try {
   for (const { layout, programs, deadline } of boots) {
     if (programs.length === 0) continue;
     const started = performance.now();
-    const fault = await boot({ root, disk: join(working, 'disk'), layout, deadline, report });
+    const before = { ...total };
+    const start = () => boot({ root, disk: join(working, 'disk'), layout, deadline, report });
+    let fault = await start();
+    // A machine that stands still as a whole, with no test failed, may be its emulator's doing: once.
+    if (fault !== undefined && total.failed === before.failed) {
+      console.log(`     ${layout} cgroups: ${fault}\n     Another machine begins anew.`);
+      Object.assign(total, before);
+      fault = await start();
+    }
     console.log(`     ${layout} cgroups: ${((performance.now() - started) / 1000).toFixed(1)} s`);
     if (fault === undefined) continue;
     total.failed += 1;
