@@ -4,7 +4,17 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -39,9 +49,11 @@ t.before(async () => {
   chownSync(`${directory}/home`, uid, uid);
   mkdirSync(`${directory}/dev`);
   must('mount', '-t', 'tmpfs', 'tmpfs', `${directory}/dev`);
-  // As every distribution has it, whatever this machine has.
-  must('mknod', '-m', '666', `${directory}/dev/tun`, 'c', '10', '200');
-  must('mount', '--bind', `${directory}/dev/tun`, '/dev/net/tun');
+  // Everybody's, as every distribution has it.
+  if ((statSync('/dev/net/tun').mode & 0o006) !== 0o006) {
+    must('mknod', '-m', '666', `${directory}/dev/tun`, 'c', '10', '200');
+    must('mount', '--bind', `${directory}/dev/tun`, '/dev/net/tun');
+  }
   other = spawn('unshare', ['--net', 'sh', '-c', 'echo; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(other.stdout!, 'data');
   must('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(other.pid));
@@ -60,7 +72,7 @@ t.after(async () => {
   for (const pid of processes()) process.kill(pid, 'SIGKILL');
   must('sh', '-c', `nsenter --net --target ${other.pid} sh -c 'kill $(busybox pidof busybox)' || true`);
   other.kill('SIGKILL');
-  must('umount', '/dev/net/tun', `${directory}/dev`);
+  must('umount', '--lazy', `${directory}/dev`);
   rmSync(directory, { recursive: true, force: true });
 });
 
