@@ -88,8 +88,11 @@ impl Filter {
 fn is_somewhere_else(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
+            // The metadata services of Alibaba's, Azure's and Oracle's machines, which are not link-local.
+            let metadata =
+                [[100, 100, 100, 200], [168, 63, 129, 16], [192, 0, 0, 192]].contains(&address.octets());
             let nowhere = address.octets()[0] == 0 || address.is_broadcast() || address.is_multicast();
-            !nowhere && !address.is_loopback() && !address.is_link_local()
+            !nowhere && !metadata && !address.is_loopback() && !address.is_link_local()
         }
         IpAddr::V6(address) => {
             // The metadata service of Amazon's and others' IPv6-only machines.
@@ -128,6 +131,9 @@ mod tests {
         for door in [
             "127.0.0.1",
             "169.254.169.254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
             "0.0.0.0",
             "224.0.0.1",
             "255.255.255.255",

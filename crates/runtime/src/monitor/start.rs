@@ -34,6 +34,7 @@ impl Monitor {
                 .map_err(|error| Error::io(format_args!("cannot open the log {path}"), &error))?;
             self.log = Some(log);
         }
+        let namespace = launch.network.as_ref().map(|_| namespace::begin());
         self.seccomp = seccomp(launch)?;
         if self.seccomp.as_ref().is_some_and(Program::notifies) {
             self.listener = listener(launch)?;
@@ -41,8 +42,8 @@ impl Monitor {
         self.trace.mark("seccomp");
         self.cgroup = cgroup(launch, rootless)?;
         self.trace.mark("cgroup");
-        if let Some(networking) = &launch.network {
-            let network = Network::make(&id(launch), namespace::new()?, networking, &self.epoll)?;
+        if let Some((networking, namespace)) = launch.network.as_ref().zip(namespace) {
+            let network = Network::make(&id(launch), namespace.take()?, networking, &self.epoll)?;
             join(&mut launch.config, network.path());
             let linux = launch.config.linux.get_or_insert_default();
             if linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
