@@ -142,6 +142,18 @@ survives(
   },
 );
 
+survives(
+  'more breaks than tries, as long as it gets further each time',
+  (request) => {
+    if (request.method !== 'PATCH') return false;
+    const upload = registry.uploadOf(request)!;
+    if (upload.reduce((sum, piece) => sum + piece.length, 0) >= 250_000) return false;
+    void registry.take(request, upload, 50_000).then(() => request.socket.resetAndDestroy());
+    return true;
+  },
+  () => assert.ok(registry.count('PATCH') > 5),
+);
+
 t('a connection that breaks after every few bytes of a small blob', async () => {
   const small = bytes.subarray(0, 60);
   for (let at = 0; at <= small.length; at++) {
