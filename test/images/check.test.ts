@@ -91,6 +91,18 @@ t('documents that are damaged come back with the next pull, as the error says', 
   assert.equal((await test.engine.system.check()).damaged, []);
 });
 
+t('what is removed while it is read is no damage', async () => {
+  const { system, images } = test.engine;
+  const steps: Promise<unknown>[] = [];
+  const report = await system.check({
+    onProgress: (done) => {
+      if (done === 0) steps.push(images.remove('it:1'));
+    },
+  });
+  await Promise.all(steps);
+  assert.equal(report.damaged, []);
+});
+
 t('a quick look reads nothing', async () => {
   await flip(join(treeOf(layers()[0]!), 'bin', 'busybox'));
   assert.equal((await test.engine.system.check({ quick: true })).damaged, []);

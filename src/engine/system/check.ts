@@ -18,10 +18,14 @@ export async function check(engine: Engine, options: CheckOptions): Promise<Chec
   const needed = [...neededLayers(images, containers)].sort();
   const damaged: Damage[] = [];
   const found = (what: Damage['what'], digest: string, reason: string): void => {
-    const users = images.filter((row) =>
-      what === 'layer' ? row.diffIds.includes(digest) : row.id === digest || row.manifestDigest === digest,
-    );
-    const standing = what === 'layer' ? containers.filter((row) => row.layers.includes(digest)) : [];
+    // Who has been removed meanwhile needs it no more.
+    const users = engine.database
+      .images()
+      .filter((row) =>
+        what === 'layer' ? row.diffIds.includes(digest) : row.id === digest || row.manifestDigest === digest,
+      );
+    const standing = what === 'layer' ? engine.database.containers().filter((row) => row.layers.includes(digest)) : [];
+    if (users.length + standing.length === 0) return;
     damaged.push({
       digest,
       what,
