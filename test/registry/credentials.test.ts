@@ -100,17 +100,21 @@ t("a helper's <token> is an identity token", async () => {
 
 const broken: [name: string, config: unknown, why: RegExp][] = [
   ['a file that is no JSON', '{"auths": {"r.example": {"auth": "c2VjcmV0"', /config\.json is not valid JSON/],
+  // Of this the parser's message has a part.
+  ['a file that is no JSON in another way', '["c2VjcmV0", x', /config\.json is not valid JSON/],
   ['a list', [], /not a JSON object/],
   ['an entry that is no user:password', { auths: { 'r.example': { auth: 'c2VjcmV0' } } }, /log in again/],
   ['a helper that is not installed', { credsStore: 'missing' }, /cannot run docker-credential-missing/],
   ['a helper whose name is a path', { credsStore: '../../bin/sh' }, /names a credential helper/],
   ['a helper that fails', { credsStore: 'fails' }, /docker-credential-fails found no credentials .*: locked/],
   ['a helper that babbles', { credsStore: 'babbles' }, /not JSON/],
+  ['a helper that does not end', { credsStore: 'endless' }, /docker-credential-endless.*: it ended with SIGKILL/],
 ];
 for (const [name, config, why] of broken) {
   t(`${name} is an error that names the file or the program, and no secret`, async () => {
     await helper('fails', 'echo locked; exit 3');
     await helper('babbles', 'echo hello');
+    await helper('endless', 'exec yes c2VjcmV0');
     await docker(config);
     const error = await find('r.example').then(
       () => undefined,
@@ -119,6 +123,7 @@ for (const [name, config, why] of broken) {
     assert.is(error?.code, 'REGISTRY_CREDENTIALS');
     assert.match(error!.message, why);
     assert.not.match(error!.message, /c2VjcmV0|\n/);
+    assert.not.match(String(error!.cause), /c2VjcmV0/);
   });
 }
 

@@ -103,6 +103,13 @@ t('chunks of what the registry asks for at least', async () => {
   assert.equal(ranges(), [`0-${(9 << 20) - 1}`, `${9 << 20}-${(18 << 20) - 1}`, `${18 << 20}-${large.length - 1}`]);
 });
 
+t('a registry that wants chunks too large to be held gets all in one', async () => {
+  registry.opening = { 'OCI-Chunk-Min-Length': String(65 << 20) };
+  await repository.uploadBlob(content());
+  arrived();
+  assert.equal(ranges(), []);
+});
+
 survives(
   '413 is answered with chunks',
   (request, response) =>
