@@ -66,4 +66,13 @@ for (const header of [
   });
 }
 
+t('a parameter may have the name of what every object has', () => {
+  const [challenge] = parseChallenges('Bearer constructor="a", toString=b, realm="https://r.example"');
+  assert.equal(Object.entries(challenge!.parameters), [
+    ['constructor', 'a'],
+    ['tostring', 'b'],
+    ['realm', 'https://r.example'],
+  ]);
+});
+
 t.run();

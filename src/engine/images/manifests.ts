@@ -9,6 +9,7 @@ import { type Descriptor, mediaTypes, type Platform } from '../../registry/oci.t
 import { choosePlatform } from '../../registry/platform.ts';
 import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
 import type { Repository } from '../../registry/repository.ts';
+import { diskError } from '../disk.ts';
 import { ConflictError, ImageError, InvalidArgumentError, NotFoundError, StorageError } from '../errors.ts';
 import { lock } from './locks.ts';
 import { taggable } from './names.ts';
@@ -200,9 +201,12 @@ export class ManifestLists {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     const held = await lock(`${path}.lock`);
     try {
+      const changed = JSON.stringify(work(this.#read(path)));
       const temporary = `${path}.new`;
-      writeFileSync(temporary, JSON.stringify(work(this.#read(path))), { flush: true });
+      writeFileSync(temporary, changed, { flush: true });
       renameSync(temporary, path);
+    } catch (error) {
+      throw diskError(error);
     } finally {
       held.release();
     }
