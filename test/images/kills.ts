@@ -17,6 +17,9 @@ import { scratchDirectory } from './store.ts';
 
 const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
 
+/** Of a machine that does much at once. */
+const patient = { patience: { answer: 60_000, idle: 60_000 } };
+
 /** What all scenes have: an image of five small layers as an OCI layout and in a registry. */
 export class Stage {
   readonly scratch: string;
@@ -97,7 +100,7 @@ export const scenes: Record<string, Scene> = {
       args: ['push', '-q', name],
       again: () => test.engine.images.push(name),
       finish: async () => {
-        const store = await TestStore.make();
+        const store = await TestStore.make(patient);
         try {
           assert.is((await store.images.pull(name)).id, id);
         } finally {
@@ -149,7 +152,7 @@ export const scenes: Record<string, Scene> = {
       args: ['save', '-q', '-o', path, 'it:1'],
       again: () => test.engine.images.save(['it:1'], path),
       finish: async () => {
-        const store = await TestStore.make();
+        const store = await TestStore.make(patient);
         try {
           assert.is((await store.images.load(path))[0]?.id, test.engine.images.inspect('it:1').Id);
         } finally {
