@@ -2,7 +2,7 @@
 // user types, and used from there.
 
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename, dirname, join } from 'node:path';
@@ -39,6 +39,8 @@ async function publish(paths: string[]): Promise<Server> {
     if (found === undefined) response.statusCode = 404;
     response.end(found ?? '{}');
   });
+  // A connection that ends while npm is busy would be a package that could not be had, and npm does without silently.
+  server.keepAliveTimeout = 0;
   const address = () => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   for (const path of paths) {
@@ -65,9 +67,18 @@ t.before(async () => {
   registry = await publish(tarballs);
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
   const { port } = registry.address() as AddressInfo;
-  const args = ['install', '--no-audit', '--no-fund', '--cache', join(scratch, 'npm-cache'), 'kapsel'];
+  const args = [
+    'install',
+    '--no-audit',
+    '--no-fund',
+    '--loglevel=http',
+    '--cache',
+    join(scratch, 'npm-cache'),
+    'kapsel',
+  ];
   const installed = await run('npm', [...args, `--registry=http://127.0.0.1:${port}`], { cwd: folder });
   assert.is(installed.exitCode, 0, installed.stderr);
+  assert.ok(existsSync(join(folder, 'node_modules', `kapsel-${native}`)), installed.stderr);
 });
 t.after(async () => {
   registry?.close();
