@@ -32,28 +32,49 @@ static OUTSIDE: OnceLock<Outside> = OnceLock::new();
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A thread that has stayed, with what it is to do there.
+/// A thread that has stayed, with what it is to do there. Between two works it does nothing at all: the process is cloned
+/// while it is there, and no lock of the C library's may be held then.
 #[derive(Default)]
 struct Outside {
     /// Held by the one who has given it work.
     turn: Mutex<()>,
-    work: Mutex<Option<Work>>,
-    given: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum State {
+    /// Until the thread waits for work.
+    #[default]
+    Busy,
+    Waiting,
+    Given(Work),
 }
 
 impl Outside {
     fn serve(&self) -> ! {
+        let mut state = locked(&self.state);
         loop {
-            let mut work = locked(&self.work);
-            while work.is_none() {
-                work = self.given.wait(work).unwrap_or_else(PoisonError::into_inner);
-            }
-            let next = work.take();
-            drop(work);
-            if let Some(next) = next {
-                next();
+            *state = State::Waiting;
+            self.changed.notify_all();
+            state = self.wait(state, |state| matches!(state, State::Given(_)));
+            if let State::Given(work) = std::mem::take(&mut *state) {
+                drop(state);
+                work();
+                state = locked(&self.state);
             }
         }
+    }
+
+    fn wait<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        until: impl Fn(&State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        while !until(&state) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
     }
 }
 
@@ -68,6 +89,8 @@ pub fn enter(hub: BorrowedFd<'_>) -> Result<()> {
     // Its thread begins where the caller still is.
     thread::Builder::new().stack_size(STACK).spawn(serve).at(|| "cannot start a thread")?;
     OUTSIDE.get_or_init(Outside::default);
+    // Until it waits.
+    outside(|| ());
     setns(hub, CloneFlags::CLONE_NEWNET).at(|| "cannot enter the hub")
 }
 
@@ -80,20 +103,16 @@ pub fn is_entered() -> bool {
 pub fn outside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let Some(outside) = OUTSIDE.get() else { return work() };
     let _turn = locked(&outside.turn);
+    let is_waiting = |state: &State| matches!(state, State::Waiting);
     let result = Arc::new(Mutex::new(None));
-    let (place, caller) = (Arc::clone(&result), thread::current());
-    *locked(&outside.work) = Some(Box::new(move || {
-        let done = work();
-        *locked(&place) = Some(done);
-        caller.unpark();
-    }));
-    outside.given.notify_one();
-    loop {
-        if let Some(done) = locked(&result).take() {
-            return done;
-        }
-        thread::park();
-    }
+    let place = Arc::clone(&result);
+    let mut state = outside.wait(locked(&outside.state), is_waiting);
+    *state = State::Given(Box::new(move || *locked(&place) = Some(work())));
+    outside.changed.notify_all();
+    drop(outside.wait(state, is_waiting));
+    let done = locked(&result).take();
+    // It was given, and has been done.
+    done.unwrap_or_else(|| std::process::abort())
 }
 
 /// Of answers, and the number of the routing table that they are delivered by.
