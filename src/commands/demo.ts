@@ -61,7 +61,13 @@ export const demo = defineCommand({
     const host = await promisify(execFile)('sh', ['-c', script]);
     const start = (limits: { memory?: string; pidsLimit?: number }) =>
       pulling(`Making ${image}`, true, ({ signal }) =>
-        engine.containers.run(image, { command: ['sh', '-c', script], ...limits, signal, onWarning: warn }),
+        engine.containers.run(image, {
+          command: ['sh', '-c', script],
+          network: 'none',
+          ...limits,
+          signal,
+          onWarning: warn,
+        }),
       );
     const result = await start({ memory: '256m', pidsLimit: 64 }).catch((error: unknown) => {
       // Ordinary users often have no cgroup; the warning of the second try says so.

@@ -293,6 +293,11 @@ t(
     const missing = await kapselWith(path, 'run', '--rm', '--network', 'web', image, 'true');
     assert.is(missing.exitCode, 125);
     assert.match(missing.stderr, /install the package passt/);
+    // Who has not asked for a network goes without.
+    const usual = await kapselWith(path, 'run', '--rm', image, 'ip', '-o', 'link');
+    assert.is(usual.exitCode, 0, usual.stderr);
+    assert.match(usual.stderr, /loopback alone; install the package passt/);
+    assert.is(usual.stdout.trim().split('\n').length, 1, usual.stdout);
     symlinkSync(must('sh', '-c', 'command -v slirp4netns').trim(), `${path}/slirp4netns`);
     const given = ['run', '-d', '--name', 'slirp', '-v', `${library}:${library}:ro`, '-p', '8084:80', image];
     assert.is((await kapselWith(path, ...given, 'python3', '-c', tell)).exitCode, 0);

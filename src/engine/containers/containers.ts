@@ -12,7 +12,7 @@ import type { ReadyImage } from '../images.ts';
 import { processorsOnline } from '../info.ts';
 import { randomHex } from '../random.ts';
 import { Container } from './container.ts';
-import { checkGround } from './ground.ts';
+import { checkGround, usualNetwork } from './ground.ts';
 import { summaries } from './list.ts';
 import { containerName, generatedName } from './notation/names.ts';
 import type {
@@ -203,13 +203,16 @@ export class Containers {
 
   #settings(id: string, image: ReadyImage, options: CreateOptions): Settings {
     this.#cpus ??= processorsOnline();
+    const usual = usualNetwork(this.#engine.defaultNetwork);
     const settings = resolveSettings(id, image.config.config ?? {}, options, {
       cgroupParent: this.#engine.cgroupParent,
-      defaultNetwork: this.#engine.defaultNetwork,
+      defaultNetwork: usual.network,
       hostname: hostname(),
       cpus: this.#cpus,
     });
-    for (const warning of [...checkGround(settings), ...exposureWarning(this.#engine, settings)]) {
+    const isUsual = options.network === undefined && settings.network === usual.network;
+    const warnings = [...checkGround(settings), ...(isUsual ? usual.warnings : [])];
+    for (const warning of [...warnings, ...exposureWarning(this.#engine, settings)]) {
       options.onWarning?.(warning);
     }
     return {

@@ -1,7 +1,7 @@
 // What this machine and this user give a container: cgroups or none, a user namespace of its own or none. Reads
 // /etc/subuid; asks the executable nothing.
 
-import { readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
 
 import { UnsupportedError } from '../errors.ts';
 import type { DeviceAccess } from './devices.ts';
@@ -42,6 +42,29 @@ export function checkGround(settings: Settings): string[] {
     );
   }
   return ['no cgroups for an ordinary user here: containers have no resource limits and no accounting'];
+}
+
+/** What leads from an ordinary user's networks to other machines (crates/runtime/src/rootless/uplink.rs). */
+const uplinks = ['pasta', 'slirp4netns'];
+
+/** The network of containers that name none: the `wanted` one, but none where an ordinary user has nothing that leads out. */
+export function usualNetwork(wanted: string): { network: string; warnings: string[] } {
+  if (!isRootless() || wanted === 'none' || wanted === 'host' || uplinks.some(isInPath))
+    return { network: wanted, warnings: [] };
+  const warning =
+    'neither pasta nor slirp4netns is here: the container has the loopback alone; install the package passt';
+  return { network: 'none', warnings: [warning] };
+}
+
+function isInPath(program: string): boolean {
+  return (process.env.PATH ?? '').split(':').some((directory) => {
+    try {
+      accessSync(`${directory}/${program}`, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** The ids of a user namespace of the container's own, for an engine that is root. */
