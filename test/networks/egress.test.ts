@@ -33,6 +33,8 @@ t.before(async () => {
   const there = [`${target4}/24`, `${target6}/64`, `${allowed}/32`, `${pinned}/32`, `${metadata}/32`];
   cable('out', { pid: process.pid, addresses: here }, { pid: outside.pid, addresses: there });
   for (const address of [allowed, pinned, metadata]) await run('ip', ['route', 'add', address!, 'via', target4!]);
+  // The first packet to an unknown neighbour may wait a second for the second question.
+  for (const target of [target4, target6]) await run('ping', ['-c', '3', '-i', '0.2', '-W', '2', target!]);
   const server = new URL('../harness/name-server.ts', import.meta.url).pathname;
   const records = [`good.example.com=${pinned}`, `rebind.example.com=${gateway}`, `rebind.example.com=${metadata}`];
   const program = outside.start(process.execPath, server, target4!, ...records);

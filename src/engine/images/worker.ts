@@ -273,6 +273,8 @@ interface RunOptions {
   input?: Input;
   /** On fd 3. */
   document?: object;
+  /** Locks that it has too, behind its document: whoever has asked for the work may be killed before its end. */
+  held?: readonly number[];
   env?: Record<string, string>;
   /** A new file on its fd 3, where that is no document. */
   recipe?: string;
@@ -284,7 +286,7 @@ interface RunOptions {
 /** Runs a verb of the executable to its end and gives back what it wrote. */
 export async function run(
   args: string[],
-  { input, document, recipe, env = {}, output, signal }: RunOptions,
+  { input, document, held = [], recipe, env = {}, output, signal }: RunOptions,
 ): Promise<string> {
   const theirs: number[] = [];
   const mine: number[] = [];
@@ -314,6 +316,7 @@ export async function run(
     const fds = [stdin?.fd ?? (input && 'fd' in input ? input.fd : null), stdout?.fd ?? output ?? null, stderr.fd];
     if (document) fds.push(give(memfd(JSON.stringify(document))));
     else if (recipe !== undefined) fds.push(give(openSync(recipe, 'wx', 0o600)));
+    fds.push(...held);
     const lines = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     const pid = spawn({ path: runtimePath(), argv: ['kapsel-runtime', ...args], env: lines, fds });
     mine.length = 0;

@@ -1,9 +1,10 @@
 // Containers and networks joined and parted, ports opened and closed, whether a container runs or not. Loaded when it is
 // asked for.
 
+import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { close, type ContainerRow, type NetworkRow, removeRunDirectory, tryLock } from '../../native.ts';
+import { close, type ContainerRow, type NetworkRow, removeRunDirectory } from '../../native.ts';
 import { Connection } from '../containers/connection.ts';
 import { answerTime, MonitorUnresponsiveError } from '../containers/exit.ts';
 import { checkRequest } from '../containers/networking.ts';
@@ -17,7 +18,9 @@ import { claimLock } from '../containers/start.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, NotFoundError } from '../errors.ts';
 import { freeInterface } from './endpoints.ts';
-import { placesOf, want, wire } from './wiring.ts';
+import { lockNetworks } from './lock.ts';
+import { repair } from './repair.ts';
+import { nameFile, placesOf, want, wire } from './wiring.ts';
 
 /** Makes a running container's networks what its rows say, but for one that it is about to leave. */
 type Rewire = (settings: Settings, without?: string) => Promise<void>;
@@ -67,6 +70,8 @@ export async function disconnect(engine: Engine, container: string, network: Net
     }
     // Its addresses are its own until nothing answers there any more.
     await rewire(settings, network.id);
+    // A monitor that was killed meanwhile has left its name, which nobody would look for without the endpoint.
+    rmSync(nameFile(engine, network.id, row.id), { force: true });
     engine.database.removeEndpoint(network.id, row.id);
   });
 }
@@ -121,31 +126,37 @@ export async function exclusively(
     }
     return;
   }
-  const lock = await lockAmongOthers(`${runDirectory}/network.lock`);
+  const lock = await lockAmongOthers(engine, row.id);
   try {
     const now = engine.database.container(row.id);
-    await work(now, (settings, without) => rewire(engine, now, settings, without));
+    await work(now, (settings, without) => rewire(engine, now, lock, settings, without));
   } finally {
     close(lock);
   }
 }
 
 /** Others may be of this process, and must go on meanwhile. */
-async function lockAmongOthers(path: string): Promise<number> {
+async function lockAmongOthers(engine: Engine, id: string): Promise<number> {
   for (const begun = performance.now(); performance.now() - begun < answerTime; await sleep(5)) {
-    const lock = tryLock(path);
+    const lock = lockNetworks(engine, id);
     if (lock !== undefined) return lock;
   }
   throw new MonitorUnresponsiveError();
 }
 
-async function rewire(engine: Engine, row: ContainerRow, settings: Settings, without?: string): Promise<void> {
+async function rewire(
+  engine: Engine,
+  row: ContainerRow,
+  lock: number,
+  settings: Settings,
+  without?: string,
+): Promise<void> {
   const fd = await reachMonitor(engine, row.id);
   // It has ended meanwhile, and its networks with it.
   if (fd === undefined) return;
   const connection = new Connection(fd);
   try {
-    await engine.networks.repair();
+    await repair(engine, { id: row.id, lock });
     const network = wire(engine, row.id, settings, without);
     await connection.request({ request: 'network', network });
     prepareFiles(settings, containerPaths(engine.root, engine.runRoot, row.id), undefined, network);
