@@ -134,7 +134,14 @@ impl Network {
         let released = missing(&self.held, held);
         self.services.release(&released);
         self.held.retain(|port| !released.contains(port));
-        let lost = missing(&self.ports, ports);
+        // A repair goes by what the engine has written down, and may have put a port back that was closed already.
+        let published = match &mut self.filter {
+            Some(filter) => filter.published()?,
+            None => Filter::open(&self.table)?.published()?,
+        };
+        let own = published.iter().filter(|published| published.container == self.container);
+        let had: Vec<_> = self.ports.iter().copied().chain(own.map(|published| published.port)).collect();
+        let lost = missing(&had, ports);
         let goes = |interface: &&Interface| !interfaces.iter().any(|wanted| is_same(interface, wanted));
         let gone: Vec<_> = self.interfaces.iter().filter(goes).cloned().collect();
         disconnect(&Disconnection {
