@@ -124,7 +124,11 @@ impl Level {
                     Err(errno) => return Err(failed(&name, errno)),
                 }
             }
-            let length = entries(fd.as_fd(), batch).map_err(|errno| failed(&self.name, errno))?;
+            let length = match entries(fd.as_fd(), batch) {
+                // Another has removed it, which is at work on the same tree.
+                Err(Errno::ENOENT) => 0,
+                read => read.map_err(|errno| failed(&self.name, errno))?,
+            };
             if length == 0 {
                 return Ok(None);
             }

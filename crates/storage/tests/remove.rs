@@ -170,6 +170,24 @@ fn mounts_are_not_crossed() {
 }
 
 #[test]
+fn several_at_once_remove_one_tree() {
+    let top = scratch();
+    let tree = top.path().join("tree");
+    for _ in 0..50 {
+        for directory in 0..40 {
+            std::fs::create_dir_all(tree.join(format!("{directory}/a/b"))).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let removers = [(); 4].map(|()| scope.spawn(|| remove_tree(&tree)));
+            for remover in removers {
+                remover.join().unwrap().unwrap();
+            }
+        });
+        assert!(!tree.exists());
+    }
+}
+
+#[test]
 fn trees_that_are_renamed_meanwhile_do_no_harm() {
     let top = scratch();
     let (tree, victim) = (top.path().join("tree"), top.path().join("victim"));
