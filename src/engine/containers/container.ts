@@ -195,7 +195,7 @@ export class Container {
       if (options.signal?.aborted) throw new AbortedError();
       // It never ran, or its monitor was killed: what is recorded says how it went.
       if (!(error instanceof KapselError)) throw error;
-      if (existsSync(this.#paths.lock)) await whileDead(this.#paths.lock, () => Promise.resolve(), dying);
+      await this.#untilUnlocked();
       await reconcile(this.#engine);
       return this.#lastExit(error.exitCode);
     } finally {
@@ -308,6 +308,7 @@ export class Container {
       await this.kill('SIGKILL').catch((error: unknown) => {
         if (error instanceof MonitorUnresponsiveError) return this.#endMonitor(row);
         if (!isEnded(error)) throw error;
+        return this.#untilUnlocked();
       });
       await reconcile(this.#engine);
       // With --rm it has vanished by itself.
@@ -356,7 +357,12 @@ export class Container {
     const monitor = Number(/^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
     if (readFileSync(`/proc/${monitor}/comm`, 'utf8') !== 'kapsel-monitor\n') throw new MonitorUnresponsiveError();
     process.kill(monitor, 'SIGKILL');
-    await whileDead(this.#paths.lock, async () => {}, dying);
+    await this.#untilUnlocked();
+  }
+
+  /** Waits for a monitor that is ending: until then its container counts as alive. */
+  async #untilUnlocked(): Promise<void> {
+    if (existsSync(this.#paths.lock)) await whileDead(this.#paths.lock, () => Promise.resolve(), dying);
   }
 
   async #ask(request: object): Promise<void> {
