@@ -1,12 +1,14 @@
 //! Files that layers have alike become one file, and nobody can tell.
 
+mod support;
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
 use kapsel_storage::share::{Newcomer, Saved, share};
+use support::set_xattr;
 
 /// Layers below one directory.
 struct Store(tempfile::TempDir);
@@ -89,14 +91,7 @@ fn whatever_a_container_could_see_keeps_them_apart() {
             fs::File::open(path).unwrap().set_modified(then).unwrap();
         }),
         ("attribute", |path| {
-            let done = Command::new("python3")
-                .args([
-                    "-c",
-                    "import os, sys; os.setxattr(sys.argv[1], 'user.containers.override_stat', b'1:1:0644')",
-                ])
-                .arg(path)
-                .status();
-            assert!(done.unwrap().success());
+            set_xattr(path, "user.containers.override_stat", b"1:1:0644");
         }),
     ];
     for (what, change) in changes {
