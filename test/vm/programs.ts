@@ -23,6 +23,7 @@ const omitted: Record<string, string[]> = {
   'storage layer': [],
   'storage compress': [],
   'storage fuzz': [],
+  'storage memory': [],
   'storage recipe': [],
   'storage round_trip': [],
   // Compiled against libseccomp: there is no compiler.
