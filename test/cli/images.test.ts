@@ -25,11 +25,7 @@ t.after(async () => {
 });
 
 /** Standard output of a command that works. */
-async function kapsel(...args: string[]): Promise<string> {
-  const { exitCode, stdout, stderr } = await test.kapsel(args);
-  assert.is(exitCode, 0, stderr);
-  return stdout;
-}
+const kapsel = (...args: string[]) => test.output(...args);
 
 /** The one line of a command that does not. */
 async function refused(...args: string[]): Promise<string> {

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, readdir, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import * as assert from 'uvu/assert';
 import { Engine, type EngineOptions } from '../../src/index.ts';
 
 const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
@@ -95,6 +96,13 @@ export class TestEngine {
   /** `kapsel ARGS` on this engine's roots. */
   kapsel(args: string[], options: CommandOptions = {}): Promise<CommandResult> {
     return run(process.execPath, [cli, ...args], { ...options, env: { ...this.env, ...options.env } });
+  }
+
+  /** What `kapsel ARGS` prints; it must succeed. */
+  async output(...args: string[]): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.kapsel(args);
+    assert.is(exitCode, 0, `${args.join(' ')}: ${stderr}`);
+    return stdout;
   }
 
   /** Counts what this engine has on the machine now; equal before and after means that nothing was left. */

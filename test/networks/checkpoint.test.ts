@@ -21,11 +21,7 @@ t.before(async () => {
 
 t.after(() => test.close());
 
-async function kapsel(...args: string[]): Promise<string> {
-  const { exitCode, stdout, stderr } = await test.kapsel(args);
-  assert.is(exitCode, 0, `${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
+const kapsel = (...args: string[]) => test.output(...args);
 
 const answer = async () => (await run('curl', ['-sS', '-m', '3', 'http://127.0.0.1:8080/hostname'])).stdout.trim();
 

@@ -20,11 +20,7 @@ t.before(async () => {
 
 t.after(() => test.close());
 
-async function kapsel(...args: string[]): Promise<string> {
-  const { exitCode, stdout, stderr } = await test.kapsel(args);
-  assert.is(exitCode, 0, `${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
+const kapsel = (...args: string[]) => test.output(...args);
 
 async function shell(script: string): Promise<string> {
   const { exitCode, stdout, stderr } = await run('bash', ['-ec', script]);

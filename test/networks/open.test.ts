@@ -21,11 +21,7 @@ t.before(async () => {
 
 t.after(() => test.close());
 
-async function kapsel(...args: string[]): Promise<string> {
-  const { exitCode, stdout, stderr } = await test.kapsel(args);
-  assert.is(exitCode, 0, `${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
+const kapsel = (...args: string[]) => test.output(...args);
 
 /** A web server that says its container's hostname. */
 function serve(name: string, ...flags: string[]): Promise<string> {

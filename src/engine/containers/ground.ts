@@ -1,9 +1,10 @@
 // What this machine and this user give a container: cgroups or none, a user namespace of its own or none. Reads
 // /etc/subuid; asks the executable nothing.
 
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 
 import { UnsupportedError } from '../errors.ts';
+import { isInPath } from '../programs.ts';
 import type { DeviceAccess } from './devices.ts';
 import type { Ground, IdMapping } from './launch.ts';
 import { askedLimits } from './resources.ts';
@@ -49,22 +50,11 @@ const uplinks = ['pasta', 'slirp4netns'];
 
 /** The network of containers that name none: the `wanted` one, but none where an ordinary user has nothing that leads out. */
 export function usualNetwork(wanted: string): { network: string; warnings: string[] } {
-  if (!isRootless() || wanted === 'none' || wanted === 'host' || uplinks.some(isInPath))
-    return { network: wanted, warnings: [] };
+  const leadsOut = () => uplinks.some((program) => isInPath(process.env.PATH ?? '', program));
+  if (!isRootless() || wanted === 'none' || wanted === 'host' || leadsOut()) return { network: wanted, warnings: [] };
   const warning =
     'neither pasta nor slirp4netns is here: the container has the loopback alone; install the package passt';
   return { network: 'none', warnings: [warning] };
-}
-
-function isInPath(program: string): boolean {
-  return (process.env.PATH ?? '').split(':').some((directory) => {
-    try {
-      accessSync(`${directory}/${program}`, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 /** The ids of a user namespace of the container's own, for an engine that is root. */

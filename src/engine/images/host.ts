@@ -1,9 +1,9 @@
 // `host:bash,ls`: an image of this machine's own programs. Which programs, and the config around them; finding their
 // libraries and packing them is the executable's.
 
-import { accessSync, constants } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { InvalidArgumentError, NotFoundError } from '../errors.ts';
+import { isInPath } from '../programs.ts';
 import { hostPlatform } from '../../registry/platform.ts';
 import { type Composed, composeImage, composeLayer } from './compose.ts';
 import { hostPrefix, remember, searchPath, usualPath } from './host-memory.ts';
@@ -48,7 +48,7 @@ export async function makeHostImage(
 function programsOf(reference: string, path: string): string[] {
   const named = reference.slice(hostPrefix.length).split(',');
   if (named.length === 1 && named[0] === '') {
-    const found = usual.filter((program) => has(path, program));
+    const found = usual.filter((program) => isInPath(path, program));
     if (found.length > 0) return found;
     throw new NotFoundError(
       'HOST_PROGRAM_NOT_FOUND',
@@ -69,15 +69,4 @@ function pathInside(sources: HostSource[], path: string): string {
   const mine = new Set(path.split(':'));
   const used = sources.map((source) => dirname(source.path)).filter((directory) => mine.has(directory));
   return [...new Set([...usualPath.split(':'), ...used])].join(':');
-}
-
-function has(path: string, program: string): boolean {
-  return path.split(':').some((directory) => {
-    try {
-      accessSync(join(directory, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
