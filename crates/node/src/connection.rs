@@ -49,7 +49,8 @@ fn open_connection(path: &Path) -> nix::Result<OwnedFd> {
 }
 
 /// Sends a line, and descriptors with its first byte; gives how many bytes of the line are left, which is none with
-/// `wait`: without, what a full socket does not take at once is the caller's to send.
+/// `wait`: without, what a full socket does not take at once is the caller's to send. To a monitor that has gone away
+/// nothing is sent, and that is no failure: who reads the connection learns it, after the last words.
 #[napi]
 pub fn send(connection: RawFd, line: String, fds: Vec<RawFd>, wait: bool) -> Outcome<u32> {
     let sent = borrow(connection).and_then(|fd| {
@@ -83,6 +84,7 @@ fn send_line(fd: impl AsFd, line: &str, fds: &[RawFd], wait: bool) -> nix::Resul
                 poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::NONE)?;
             }
             Err(Errno::EAGAIN) => break,
+            Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(0),
             Err(errno) => return Err(errno),
         }
     }
