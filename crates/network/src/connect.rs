@@ -1,11 +1,8 @@
 //! A container connected: the packet filter, its bridges, its interfaces and its ports, in an order that leaves nothing where
 //! one of them fails.
 
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
 
 use crate::description::{Bridge, Interface, Uplink};
 use crate::error::Result;
@@ -15,8 +12,7 @@ use crate::nftables::filter::{Filter, State};
 use crate::{attach, bridge, namespace};
 
 /// What a container is to have beside what it has.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub struct Connection {
     /// The packet filter's table.
     pub table: String,
@@ -25,16 +21,13 @@ pub struct Connection {
     /// Its network namespace: `/proc/PID/ns/net`, or where one is mounted.
     pub namespace: PathBuf,
     /// Its interfaces. Where there is none, it has still its loopback interface.
-    #[serde(default)]
     pub interfaces: Vec<Interface>,
     /// Its ports.
-    #[serde(default)]
     pub ports: Vec<Port>,
 }
 
 /// What a running container loses.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub struct Disconnection {
     /// The packet filter's table.
     pub table: String,
@@ -43,35 +36,19 @@ pub struct Disconnection {
     /// Its network namespace.
     pub namespace: PathBuf,
     /// Names of its interfaces.
-    #[serde(default)]
     pub interfaces: Vec<String>,
     /// Its ports.
-    #[serde(default)]
     pub ports: Vec<Port>,
-    /// Default routes that take the place of lost ones.
-    #[serde(default)]
-    pub routes: Vec<Route>,
-}
-
-/// Default routes by an interface.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Route {
-    /// The interface's name.
-    pub interface: String,
-    /// One of each family.
-    pub gateways: Vec<IpAddr>,
 }
 
 /// What a connection found.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Connected {
     /// The table was missing, or had been changed by others, and has been made: the caller gives [`Filter::repair`] all that
     /// should be in it, unless there is nothing else.
     pub made: bool,
     /// Where the container has a bridge or ports. To be dropped when nobody waits: closing it waits until the kernel has freed
     /// what anybody has changed of the packet filter (an RCU grace period; nf_tables since Linux 6.1).
-    #[serde(skip)]
     pub filter: Option<Filter>,
 }
 
@@ -122,16 +99,13 @@ pub fn connect_guarded(
 
 /// Takes interfaces and ports from a running container. What is gone is no error.
 pub fn disconnect(disconnection: &Disconnection) -> Result<()> {
-    let Disconnection { table, container, namespace, interfaces, ports, routes } = disconnection;
+    let Disconnection { table, container, namespace, interfaces, ports } = disconnection;
     if !ports.is_empty() {
         Filter::open(table)?.unpublish(container, Some(&published(container, ports)))?;
     }
     let namespace = namespace::open_path(namespace)?;
     for name in interfaces {
         attach::detach(namespace.as_fd(), name)?;
-    }
-    for route in routes {
-        attach::route(namespace.as_fd(), &route.interface, &route.gateways)?;
     }
     Ok(())
 }

@@ -19,5 +19,4 @@ mod poll;
 pub mod relay;
 pub mod services;
 mod shaper;
-pub mod statistics;
 mod sysctl;

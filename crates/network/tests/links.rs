@@ -7,7 +7,6 @@ use kapsel_network::attach::{attach, detach, route};
 use kapsel_network::bridge::{ensure, forward, remove};
 use kapsel_network::description::Interface;
 use kapsel_network::netlink::{Family, Socket};
-use kapsel_network::statistics::statistics;
 use serde_json::json;
 
 #[test]
@@ -77,9 +76,6 @@ fn containers_reach_each_other_and_their_gateway_at_once() {
         let shown = one.shell(&format!("ping -c1 -W2 {address}"));
         assert!(shown.contains(" 0% packet loss"), "{shown}");
     }
-    let numbers = statistics(one.fd()).unwrap();
-    assert_eq!(numbers.len(), 1);
-    assert!(numbers[0].name == "eth0" && numbers[0].rx_packets >= 4 && numbers[0].tx_bytes > 300);
     detach(two.fd(), "eth0").unwrap();
     detach(two.fd(), "eth0").unwrap();
     assert!(!shell("ip link").contains("v7x3"));
@@ -89,6 +85,13 @@ fn containers_reach_each_other_and_their_gateway_at_once() {
         std::thread::sleep(std::time::Duration::from_millis(10));
         !shell("ip link").contains("v7x2")
     }));
+}
+
+#[test]
+fn what_is_no_network_namespace_is_refused() {
+    for (path, code) in [("/proc/self/ns/mnt", "NAMESPACE_INVALID"), ("/nowhere", "NOT_FOUND")] {
+        assert_eq!(kapsel_network::namespace::open_path(path.as_ref()).unwrap_err().code, code);
+    }
 }
 
 fn since_6_9() -> bool {

@@ -1,17 +1,15 @@
-//! `network`: links, addresses and the packet filter of containers, as the document describes them.
+//! `network`: what the engine asks of the packet filter and of bridges; a container's own part is its monitor's.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use kapsel_network::connect::{Connected, connect, disconnect, published, remove_bridge};
+use kapsel_network::connect::remove_bridge;
 use kapsel_network::description::Bridge;
 use kapsel_network::doctor::doctor;
-use kapsel_network::namespace::open_path;
-use kapsel_network::nftables::elements::{Port, Published};
-use kapsel_network::nftables::filter::{Filter, State};
-use kapsel_network::statistics::statistics;
-use serde::Deserialize;
+use kapsel_network::nftables::elements::Published;
+use kapsel_network::nftables::filter::Filter;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::{ExitCode, document, output, print, rootless};
@@ -28,31 +26,14 @@ struct Request {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Action {
-    /// With a [`Connection`](kapsel_network::connect::Connection). Answer: `{"made"}`, see [`kapsel_network::connect::Connected`].
-    Attach,
-    /// With a [`Disconnection`](kapsel_network::connect::Disconnection).
-    Detach,
-    /// A running container gets [`Ports`]. Answer: `{"made"}`.
-    Publish,
-    /// A container loses [`Ports`], running or not; every one where none are named. Answer: those it had.
-    Unpublish,
     /// A network's bridge goes, with a [`Removal`].
     Remove,
-    /// With [`Everything`]. Answer: `{"made"}`, whether the table was not so and has been made anew.
+    /// With [`Everything`]. Answer: [`Repaired`].
     Repair,
     /// With a [`Table`]. Answer: its ports, each with its container.
     Ports,
     /// With a [`Look`]. Answer: what of the machine stands in the way, see [`kapsel_network::doctor`].
     Doctor,
-    /// With a [`Namespace`]. Answer: what went through its interfaces.
-    Statistics,
-}
-
-#[derive(Deserialize)]
-struct Ports {
-    table: String,
-    container: String,
-    ports: Option<Vec<Port>>,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +49,12 @@ struct Everything {
     ports: Vec<Published>,
 }
 
+#[derive(Serialize)]
+struct Repaired {
+    /// Whether the table was not so, and has been made anew.
+    made: bool,
+}
+
 #[derive(Deserialize)]
 struct Table {
     table: String,
@@ -77,11 +64,6 @@ struct Table {
 struct Look {
     table: String,
     bridges: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Namespace {
-    namespace: PathBuf,
 }
 
 /// `kapsel-runtime network`. The answer is one JSON document, `{}` where there is nothing to say.
@@ -99,39 +81,18 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     let Request { action, run_root } = read(json)?;
     rootless::enter_hub(&run_root)?;
     match action {
-        Action::Attach => return output(&connect(&read(json)?)?),
-        Action::Detach => disconnect(&read(json)?)?,
-        Action::Publish => {
-            let Ports { table, container, ports } = read(json)?;
-            let mut filter = Filter::open(&table)?;
-            let made = filter.ensure()? != State::Whole;
-            filter.publish(&published(&container, &ports.unwrap_or_default()))?;
-            return output(&Connected { made, filter: None });
-        }
-        Action::Unpublish => {
-            let Ports { table, container, ports } = read(json)?;
-            let only = ports.map(|ports| published(&container, &ports));
-            return output(&Filter::open(&table)?.unpublish(&container, only.as_deref())?);
-        }
         Action::Remove => {
             let Removal { table, bridge } = read(json)?;
             remove_bridge(&table, &bridge)?;
         }
         Action::Repair => {
             let Everything { table, bridges, ports } = read(json)?;
-            return output(&Connected {
-                made: Filter::open(&table)?.repair(&bridges, &ports)?,
-                filter: None,
-            });
+            return output(&Repaired { made: Filter::open(&table)?.repair(&bridges, &ports)? });
         }
         Action::Ports => return output(&Filter::open(&read::<Table>(json)?.table)?.published()?),
         Action::Doctor => {
             let Look { table, bridges } = read(json)?;
             return output(&doctor(&table, &bridges)?);
-        }
-        Action::Statistics => {
-            let namespace = open_path(&read::<Namespace>(json)?.namespace)?;
-            return output(&statistics(namespace.as_fd())?);
         }
     }
     print(b"{}\n")

@@ -72,10 +72,13 @@ pub fn connect_to(place: &Place, bridge: &Value, number: u8, ports: Value) -> (R
     let interface = interface(bridge, number);
     let network = interface["addresses"][0].as_str().unwrap().split('.').nth(1).unwrap().parse().unwrap();
     let namespace = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place.0));
-    let connection: Connection = parse(&json!({
-        "table": "kapsel", "container": format!("c{network}-{number}"), "namespace": namespace,
-        "interfaces": [interface], "ports": ports,
-    }));
+    let connection = Connection {
+        table: "kapsel".into(),
+        container: format!("c{network}-{number}"),
+        namespace: namespace.into(),
+        interfaces: vec![parse(&interface)],
+        ports: parse(&ports),
+    };
     (connect(&connection), network)
 }
 

@@ -150,7 +150,6 @@ impl Network {
             namespace: path(&self.namespace),
             interfaces: gone.iter().map(|interface| interface.name.clone()).collect(),
             ports: lost.clone(),
-            routes: Vec::new(),
         })?;
         self.ports.retain(|port| !lost.contains(port));
         self.interfaces.retain(|interface| interfaces.iter().any(|wanted| is_same(interface, wanted)));
