@@ -22,8 +22,10 @@ export interface Boot {
   root: Root;
   /** The disk of `programs.ts`. */
   disk: string;
-  /** The cgroup hierarchies, and the name of the plan. */
+  /** The cgroup hierarchies. */
   layout: 'unified' | 'legacy';
+  /** The plan's name. */
+  plan: string;
   /** Seconds until it counts as hung. */
   deadline: number;
   report(result: Result): void;
@@ -50,12 +52,13 @@ const usual = [
 const start = 'mount -t devtmpfs dev /dev && mount -o ro /dev/nvme0n2 /kapsel && exec /kapsel/init';
 
 /** Boots and waits for the end. Answers with what went wrong with the machine itself, nothing where all is well. */
-export async function boot({ root, disk, layout, deadline, report }: Boot): Promise<string | undefined> {
+export async function boot({ root, disk, layout, plan, deadline, report }: Boot): Promise<string | undefined> {
   const drive = (id: string, file: string) => `if=none,id=${id},file=${file},format=raw,snapshot=on,cache=unsafe`;
   const options = [
-    ['-machine', 'q35', '-cpu', 'max,la57=off', '-accel', 'tcg,thread=multi', '-smp', '2', '-m', '2048'],
+    // One thread for both processors: with one for each (QEMU 7.2), two machines of four stood still, both spinning.
+    ['-machine', 'q35', '-cpu', 'max,la57=off', '-accel', 'tcg,thread=single', '-smp', '2', '-m', '2048'],
     ['-nodefaults', '-no-reboot', '-display', 'none', '-kernel', root.kernel],
-    ['-append', `${usual.join(' ')} init=/bin/sh -- -c "${start} ${layout} /kapsel/${layout}.json"`],
+    ['-append', `${usual.join(' ')} init=/bin/sh -- -c "${start} ${layout} /kapsel/${plan}.json"`],
     // Debian's cloud kernel has NVMe built in: no initramfs is needed.
     ['-device', 'nvme,serial=kapsel', '-drive', drive('root', root.image), '-device', 'nvme-ns,drive=root,nsid=1'],
     ['-drive', drive('disk', disk), '-device', 'nvme-ns,drive=disk,nsid=2'],

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { boot, type Result } from './machine.ts';
-import { build, disk, suite, type Plan, type Program } from './programs.ts';
+import { build, disk, half, suite, type Plan, type Program } from './programs.ts';
 import { debianRoot } from './root.ts';
 
 const total = { passed: 0, failed: 0, skipped: 0 };
@@ -23,41 +23,44 @@ const root = await debianRoot();
 const built = await build();
 const patterns = process.argv.slice(2);
 const wanted = ({ name }: Program) => patterns.length === 0 || patterns.some((pattern) => name.includes(pattern));
-const boots = [
-  { layout: 'unified', programs: [suite('oci'), ...built.programs, suite('race')].filter(wanted), deadline: 1500 },
-  {
-    layout: 'legacy',
-    programs: built.programs.filter(({ name }) => name === 'cgroups kernel').filter(wanted),
-    deadline: 300,
-  },
+const unified = [suite('oci'), suite('race'), ...built.programs].filter(wanted);
+const legacy = built.programs.filter(({ name }) => name === 'cgroups kernel').filter(wanted);
+/** One for each processor: an emulator uses one at a time. */
+const machines = [
+  { name: 'unified-1', layout: 'unified', programs: half(unified, 0), deadline: 900 },
+  { name: 'unified-2', layout: 'unified', programs: half(unified, 1), deadline: 900 },
+  { name: 'legacy', layout: 'legacy', programs: legacy, deadline: 300 },
 ] as const;
 const working = await mkdtemp(join(tmpdir(), 'kapsel-test-vm-'));
 try {
   const tree = join(working, 'tree');
   await mkdir(tree);
-  for (const { layout, programs } of boots) {
-    const plan: Plan = { programs: programs, env: built.env };
-    await writeFile(join(tree, `${layout}.json`), JSON.stringify(plan));
+  for (const { name, programs } of machines) {
+    const plan: Plan = { programs, env: built.env };
+    await writeFile(join(tree, `${name}.json`), JSON.stringify(plan));
   }
   await disk(join(working, 'disk'), tree, built);
   await rm(tree, { recursive: true });
-  for (const { layout, programs, deadline } of boots) {
-    if (programs.length === 0) continue;
-    const started = performance.now();
-    const before = { ...total };
-    const start = () => boot({ root, disk: join(working, 'disk'), layout, deadline, report });
-    let fault = await start();
-    // A machine that stands still as a whole, with no test failed, may be its emulator's doing: once.
-    if (fault !== undefined && total.failed === before.failed) {
-      console.log(`     ${layout} cgroups: ${fault}\n     Another machine begins anew.`);
-      Object.assign(total, before);
-      fault = await start();
+  const waiting = machines.filter(({ programs }) => programs.length > 0);
+  const work = async () => {
+    for (let machine = waiting.shift(); machine; machine = waiting.shift()) {
+      const { name, layout, deadline } = machine;
+      const started = performance.now();
+      const failed = total.failed;
+      const start = () => boot({ root, disk: join(working, 'disk'), layout, plan: name, deadline, report });
+      let fault = await start();
+      // A machine that stands still as a whole may be its emulator's doing: once. What it has reported counts twice.
+      if (fault !== undefined && total.failed === failed) {
+        console.log(`     ${name}: ${fault}\n     Another machine begins anew.`);
+        fault = await start();
+      }
+      console.log(`     ${name}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+      if (fault === undefined) continue;
+      total.failed += 1;
+      console.log(`FAIL ${name}: ${fault}`);
     }
-    console.log(`     ${layout} cgroups: ${((performance.now() - started) / 1000).toFixed(1)} s`);
-    if (fault === undefined) continue;
-    total.failed += 1;
-    console.log(`FAIL ${layout} cgroups: ${fault}`);
-  }
+  };
+  await Promise.all([work(), work()]);
 } finally {
   await rm(working, { recursive: true, force: true });
 }

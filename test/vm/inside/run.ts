@@ -29,10 +29,15 @@ function count(output: string): Pick<Result, 'passed' | 'failed' | 'skipped'> {
   return sums;
 }
 
-async function run({ name, path, args, directory }: Program): Promise<Result> {
+async function run({ name, path, args, tests, directory }: Program): Promise<Result> {
   const started = performance.now();
   const env = { ...process.env, ...plan.env, NO_COLOR: '1', FORCE_COLOR: '0', NODE_NO_WARNINGS: '1' };
-  const child = spawn(path, args, { cwd: directory, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(path, [...args, ...tests], {
+    cwd: directory,
+    env,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const timer = setTimeout(() => {
