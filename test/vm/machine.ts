@@ -26,6 +26,7 @@ export interface Boot {
   layout: 'unified' | 'legacy';
   /** The plan's name. */
   plan: string;
+  processors: number;
   /** Seconds until it counts as hung. */
   deadline: number;
   report(result: Result): void;
@@ -52,11 +53,30 @@ const usual = [
 const start = 'mount -t devtmpfs dev /dev && mount -o ro /dev/nvme0n2 /kapsel && exec /kapsel/init';
 
 /** Boots and waits for the end. Answers with what went wrong with the machine itself, nothing where all is well. */
-export async function boot({ root, disk, layout, plan, deadline, report }: Boot): Promise<string | undefined> {
+export async function boot({
+  root,
+  disk,
+  layout,
+  plan,
+  processors,
+  deadline,
+  report,
+}: Boot): Promise<string | undefined> {
   const drive = (id: string, file: string) => `if=none,id=${id},file=${file},format=raw,snapshot=on,cache=unsafe`;
   const options = [
-    // One thread for both processors: with one for each (QEMU 7.2), two machines of four stood still, both spinning.
-    ['-machine', 'q35', '-cpu', 'max,la57=off', '-accel', 'tcg,thread=single', '-smp', '2', '-m', '2048'],
+    // One thread for all processors: with one for each (QEMU 7.2), two machines of four stood still, both spinning.
+    [
+      '-machine',
+      'q35',
+      '-cpu',
+      'max,la57=off',
+      '-accel',
+      'tcg,thread=single',
+      '-smp',
+      String(processors),
+      '-m',
+      '2048',
+    ],
     ['-nodefaults', '-no-reboot', '-display', 'none', '-kernel', root.kernel],
     ['-append', `${usual.join(' ')} init=/bin/sh -- -c "${start} ${layout} /kapsel/${plan}.json"`],
     // Debian's cloud kernel has NVMe built in: no initramfs is needed.
