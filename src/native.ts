@@ -85,6 +85,11 @@ export async function compress(options: CompressOptions): Promise<Compressed> {
   return unwrap(await load().addon.compress(options));
 }
 
+/** `sha256:` and 64 hexadecimal digits. Loading node:crypto, which has the same, takes longer than to hash a pull's manifests. */
+export function sha256(bytes: Uint8Array): string {
+  return load().addon.sha256(bytes);
+}
+
 /** Connects to a monitor's control socket; the path may be longer than 107 bytes. */
 export function connect(path: string): number {
   return unwrap(load().addon.connect(path));

@@ -1,13 +1,13 @@
 // A file of the user's that is there whole or not at all. Until then it has no name (O_TMPFILE), so that nothing is left of
 // it however its writer ends; where the file system has no such files, a name that the next writer there takes away.
 
-import { randomBytes } from 'node:crypto';
 import { constants, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { constants as system } from 'node:os';
 import { join } from 'node:path';
 import { linkDescriptor } from '../native.ts';
 import { KapselError } from './errors.ts';
+import { randomHex } from './random.ts';
 import { type Lock, tryLock } from './images/locks.ts';
 
 /** Of Linux on x86-64 and arm64 alike but for O_DIRECTORY, which it contains and Node knows. */
@@ -108,5 +108,5 @@ function sweep(directory: string): void {
 }
 
 function partial(directory: string): string {
-  return join(directory, `.kapsel-${randomBytes(8).toString('hex')}.part`);
+  return join(directory, `.kapsel-${randomHex(8)}.part`);
 }

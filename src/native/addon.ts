@@ -22,6 +22,7 @@ export interface Addon {
   compress(options: CompressOptions): Promise<Outcome<Compressed>>;
   pump(options: PumpOptions, onLine: (line: string) => void): Promise<Outcome<string[]>>;
   now(): string;
+  sha256(bytes: Uint8Array): string;
   openDatabase(path: string): Outcome<NativeDatabase>;
 }
 

@@ -1,8 +1,8 @@
 // From bytes that a registry or an archive calls a manifest to a document that can be relied on, or an error.
 // The size of the bytes and their digest are checked here too: nothing gets past without them.
 
-import { createHash } from 'node:crypto';
 import { ImageError } from '../engine/errors.ts';
+import { sha256 } from '../native.ts';
 import { type Descriptor, type ImageConfig, type Index, type Manifest, mediaTypes } from './oci.ts';
 import { digestPattern } from './reference.ts';
 
@@ -23,10 +23,6 @@ const manifestTypes: readonly string[] = [mediaTypes.ociManifest, mediaTypes.doc
 const configTypes: readonly string[] = [mediaTypes.ociConfig, mediaTypes.dockerConfig];
 const layerType =
   /^application\/vnd\.(oci\.image\.layer(\.nondistributable)?\.v1|docker\.image\.rootfs\.(foreign\.)?diff)\.tar(\W|$)/;
-
-export function sha256(bytes: Uint8Array): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-}
 
 /** Checks bytes against what was promised of them. `what` is for people: `the manifest of debian:12`. */
 export function verify(bytes: Buffer, promised: { digest: string; size?: number | undefined }, what: string): void {

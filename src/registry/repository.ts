@@ -5,7 +5,8 @@
 import { AbortedError, ImageError, RegistryError } from '../engine/errors.ts';
 import { isForeign, openForeign } from './foreign.ts';
 import type { Capability } from './host.ts';
-import { type Document, manifestLimit, parseManifest, sha256, verify } from './manifest.ts';
+import { sha256 } from '../native.ts';
+import { type Document, manifestLimit, parseManifest, verify } from './manifest.ts';
 import { acceptedManifests, type Descriptor } from './oci.ts';
 import { pages } from './pages.ts';
 import { familiar, familiarName, type Reference } from './reference.ts';
@@ -13,7 +14,7 @@ import { recordReferrer, referrers } from './referrers.ts';
 import { isPassing } from './retry.ts';
 import type { Session } from './session.ts';
 import type { Answer } from './transport.ts';
-import { type BlobContent, mountBlob, Upload } from './upload.ts';
+import type { BlobContent } from './upload.ts';
 
 export interface RepositoryOptions {
   reference: Reference;
@@ -105,11 +106,13 @@ export class Repository {
   async mountBlob(digest: string, from: string, signal?: AbortSignal): Promise<boolean> {
     const session = await this.#home();
     session.need(`repository:${from}:pull`);
+    const { mountBlob } = await import('./upload.ts');
     return await mountBlob(session, this.#path('blobs/uploads/'), digest, from, signal);
   }
 
   async uploadBlob(content: BlobContent, signal?: AbortSignal): Promise<{ digest: string; size: number }> {
     const session = await this.#home();
+    const { Upload } = await import('./upload.ts');
     return await new Upload(session, this.#path(''), content, signal).run();
   }
 

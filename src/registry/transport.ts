@@ -1,10 +1,11 @@
 // One HTTP exchange with a registry or its token service: connections, time-outs, and nothing about the protocol.
-// node:http and node:https on purpose: Node's fetch parses with WebAssembly.
+// node:http and node:https on purpose: Node's fetch parses with WebAssembly. The latter only once it is needed: with what it
+// stands on it takes ten milliseconds to load.
 
 import * as http from 'node:http';
-import * as https from 'node:https';
+import type * as https from 'node:https';
 import type { LookupFunction } from 'node:net';
-import * as tls from 'node:tls';
+import type * as tls from 'node:tls';
 import { checked, isLoopback, type Tls } from './endpoint.ts';
 import { RegistryError } from '../engine/errors.ts';
 
@@ -70,7 +71,7 @@ export class Transport {
   #exchange(url: URL, { method = 'GET', headers = {}, body, signal, lookup }: Request, identity: Tls): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
-      const request = (secure ? https : http).request(url, {
+      const request = (secure ? encrypted() : http).request(url, {
         method,
         agent: this.#agent(url, identity, lookup === undefined),
         ...(lookup && { lookup }),
@@ -193,12 +194,16 @@ export class Transport {
       const options = { keepAlive: true, ...(proxied && { proxyEnv: process.env }) };
       agent =
         url.protocol === 'https:'
-          ? new https.Agent({ ...options, ...secureOptions(identity) })
+          ? new (encrypted().Agent)({ ...options, ...secureOptions(identity) })
           : new http.Agent(options);
       this.#agents.set(key, agent);
     }
     return agent;
   }
+}
+
+function encrypted(): typeof https {
+  return process.getBuiltinModule('node:https');
 }
 
 /** An authority of the user's is trusted besides the known ones, not instead of them. */
@@ -212,7 +217,7 @@ function secureOptions({ verify, ca, cert, key }: Tls): https.AgentOptions {
 
 /** Node before 22.15 has only its own list. */
 function certificates(which: 'default' | 'system'): readonly string[] {
-  const { getCACertificates, rootCertificates } = tls as Partial<typeof tls>;
+  const { getCACertificates, rootCertificates } = process.getBuiltinModule('node:tls') as Partial<typeof tls>;
   return getCACertificates?.(which) ?? rootCertificates ?? [];
 }
 

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sha256 } from '../../src/registry/manifest.ts';
+import { sha256 } from '../../src/native.ts';
 import type { Descriptor } from '../../src/registry/oci.ts';
 import type { Repository } from '../../src/registry/repository.ts';
 import { failure, sendBlob } from './faulty.ts';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { RegistryClient } from '../../src/registry/client.ts';
-import { sha256 } from '../../src/registry/manifest.ts';
+import { sha256 } from '../../src/native.ts';
 import { mediaTypes } from '../../src/registry/oci.ts';
 import { parseReference } from '../../src/registry/reference.ts';
 import type { Repository } from '../../src/registry/repository.ts';

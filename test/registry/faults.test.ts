@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sha256 } from '../../src/registry/manifest.ts';
+import { sha256 } from '../../src/native.ts';
 import { type Descriptor, mediaTypes } from '../../src/registry/oci.ts';
 import { busyboxFacts, busyboxLayers, ociLayout } from '../harness/images.ts';
 import { breakAt, failure, type Fault, FaultyRegistry, sendBlob, sendManifest, TestStore } from './faulty.ts';

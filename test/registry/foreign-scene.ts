@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { sha256 } from '../../src/registry/manifest.ts';
+import { sha256 } from '../../src/native.ts';
 import { mediaTypes } from '../../src/registry/oci.ts';
 import { FaultyRegistry, sendBlob, sendManifest, TestStore } from './faulty.ts';
 

@@ -2,7 +2,8 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { imageManifest, parseConfig, parseManifest, sha256, verify } from '../../src/registry/manifest.ts';
+import { sha256 } from '../../src/native.ts';
+import { imageManifest, parseConfig, parseManifest, verify } from '../../src/registry/manifest.ts';
 import { mediaTypes } from '../../src/registry/oci.ts';
 import { selectManifest } from '../../src/registry/select.ts';
 import { failure } from './faulty.ts';

@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sha256 } from '../../src/registry/manifest.ts';
+import { sha256 } from '../../src/native.ts';
 import { mediaTypes } from '../../src/registry/oci.ts';
 import { nextLink } from '../../src/registry/pages.ts';
 import type { Repository } from '../../src/registry/repository.ts';

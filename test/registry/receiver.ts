@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { RegistryClient, type RegistryOptions } from '../../src/registry/client.ts';
-import { sha256 } from '../../src/registry/manifest.ts';
+import { sha256 } from '../../src/native.ts';
 import { parseReference } from '../../src/registry/reference.ts';
 import type { Repository } from '../../src/registry/repository.ts';
 

@@ -11,6 +11,7 @@ mod compress;
 mod connection;
 mod database;
 mod descriptors;
+mod digest;
 mod executable;
 mod outcome;
 mod pump;

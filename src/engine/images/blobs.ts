@@ -1,11 +1,11 @@
 // ROOT/blobs/sha256: the manifests and configs of images, as they came. Layers are not kept packed.
 
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { verify } from '../../registry/manifest.ts';
 import { diskError } from '../disk.ts';
 import { ImageError } from '../errors.ts';
+import { randomHex } from '../random.ts';
 import { lock } from './locks.ts';
 
 export class Blobs {
@@ -39,7 +39,7 @@ export class Blobs {
   async write(digest: string, bytes: Uint8Array): Promise<void> {
     if (await this.isWhole(digest)) return;
     const path = this.#path(digest);
-    const temporary = `${path}.${randomBytes(6).toString('hex')}`;
+    const temporary = `${path}.${randomHex(6)}`;
     try {
       const file = await open(temporary, 'wx', 0o600);
       try {

@@ -1,10 +1,9 @@
 // Images that kapsel itself puts together: one layer from a tar, a config, a manifest.
 // `import` and `host:` differ only in where the tar and the config come from.
 
-import { randomBytes } from 'node:crypto';
-import { sha256 } from '../../registry/manifest.ts';
 import { type ImageConfig, mediaTypes, type Platform } from '../../registry/oci.ts';
-import type { LayerRow } from '../../native.ts';
+import { type LayerRow, sha256 } from '../../native.ts';
+import { randomHex } from '../random.ts';
 import type { Layers } from './layers.ts';
 import type { Unpacked, UnpackOptions } from './worker.ts';
 
@@ -24,7 +23,7 @@ export async function composeLayer(
   signal?: AbortSignal,
 ): Promise<Unpacked> {
   await layers.sweep();
-  const unnamed = await layers.stageUnnamed(randomBytes(8).toString('hex'), signal);
+  const unnamed = await layers.stageUnnamed(randomHex(8), signal);
   try {
     const unpacked = await fill({ into: unnamed.path, recipe: unnamed.recipe, mode: 'layer', signal });
     const staged = await layers.stage(unpacked.diffId, signal);

@@ -1,10 +1,10 @@
 // Manifest lists that are being put together (`manifest create`): ROOT/manifests, a file a list, until they are pushed.
 // Entries are images of registries; the list itself exists nowhere but here until then.
 
-import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Document, parseConfig, sha256 } from '../../registry/manifest.ts';
+import { sha256 } from '../../native.ts';
+import { type Document, parseConfig } from '../../registry/manifest.ts';
 import { type Descriptor, mediaTypes, type Platform } from '../../registry/oci.ts';
 import { choosePlatform } from '../../registry/platform.ts';
 import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
@@ -223,7 +223,7 @@ export class ManifestLists {
 
   /** A name may be longer than a file's. */
   #path(stored: string): string {
-    return join(this.#directory, `${createHash('sha256').update(stored).digest('hex')}.json`);
+    return join(this.#directory, `${sha256(Buffer.from(stored)).slice('sha256:'.length)}.json`);
   }
 }
 

@@ -1,8 +1,8 @@
 // ROOT/tmp: directories that live as long as one piece of work, each under its own lock, and what the dead left of them.
 
-import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { randomHex } from '../random.ts';
 import { type Lock, lock, tryLock } from './locks.ts';
 import { removeTrees } from './worker.ts';
 
@@ -11,7 +11,7 @@ export async function withScratch<T>(root: string, work: (directory: string) => 
   const parent = join(root, 'tmp');
   mkdirSync(parent, { recursive: true, mode: 0o700 });
   await sweepScratch(root);
-  const directory = join(parent, randomBytes(8).toString('hex'));
+  const directory = join(parent, randomHex(8));
   const held = await lock(`${directory}.lock`);
   try {
     mkdirSync(directory, { mode: 0o700 });

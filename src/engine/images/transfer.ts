@@ -3,9 +3,9 @@
 
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Database, type ImageRow, now } from '../../native.ts';
+import { type Database, type ImageRow, now, sha256 } from '../../native.ts';
 import { RegistryClient, type RegistryOptions } from '../../registry/client.ts';
-import { layerLimit, parseManifest, sha256 } from '../../registry/manifest.ts';
+import { layerLimit, parseManifest } from '../../registry/manifest.ts';
 import type { Platform } from '../../registry/oci.ts';
 import { formatPlatform } from '../../registry/platform.ts';
 import { canonical, parseReference, type Reference } from '../../registry/reference.ts';
@@ -24,7 +24,6 @@ import { isId, storedName, taggable } from './names.ts';
 import { platformOf } from './platform.ts';
 import { sweepScratch, withScratch } from './scratch.ts';
 import { fromRegistry, type SourceImage } from './source.ts';
-import { imagesIn } from './transports/archives.ts';
 import type { Workshop } from './transports/copy.ts';
 import type { Extension, ImportOptions, LoadResult, TransferOptions } from './types.ts';
 import { inputOf, isDirectory, unpackArchive } from './unpack-archive.ts';
@@ -111,6 +110,7 @@ export class Transfer implements Workshop {
   }
 
   async #loadAll(directory: string, platform: Platform, options: TransferOptions): Promise<LoadResult[]> {
+    const { imagesIn } = await import('./transports/archives.ts');
     const results: LoadResult[] = [];
     for (const image of await imagesIn(directory, platform)) {
       await this.#ingest(image, image.references, 'load', options);

@@ -1,7 +1,7 @@
 // Which blocks of addresses a network has: those asked for, checked; or free ones.
 
 import { readFileSync } from 'node:fs';
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../native.ts';
 import { ConflictError, InvalidArgumentError } from '../errors.ts';
 import {
   type Address,
@@ -95,7 +95,7 @@ export function chooseSubnet(taken: readonly string[]): NetworkSubnet {
 
 /** A free IPv6 block of unique local addresses (RFC 4193) that are this engine's own. `seed`: what is unique to it. */
 export function chooseSubnet6(taken: readonly string[], seed: string): NetworkSubnet {
-  const global = createHash('sha256').update(seed).digest('hex').slice(0, 10);
+  const global = sha256(Buffer.from(seed)).slice('sha256:'.length, 'sha256:'.length + 10);
   const blocks = [...taken].map((text) => parseSubnet(text) as Subnet);
   for (let subnet = 0n; ; subnet++) {
     const value = (0xfdn << 120n) | (BigInt(`0x${global}`) << 80n) | (subnet << 64n);

@@ -1,13 +1,14 @@
 // Where a sink's files go: into a directory, or into a tar that is written on the way. A file's name may follow from its
 // content, which a tar's header precedes: where the tar cannot be written out of order, the content waits in a scratch file.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, writeSync } from 'node:fs';
 import { mkdir, open, readFile, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { StorageError } from '../../errors.ts';
 import { diskError } from '../../disk.ts';
 import { OutputFile } from '../../output-file.ts';
+import { randomHex } from '../../random.ts';
 import { tarHeader, tarPadding } from './tar.ts';
 
 export interface WrittenFile {
@@ -160,7 +161,7 @@ export class TarFiles implements Files {
   }
 
   async #addByWay(bytes: AsyncIterable<Uint8Array>, name: (written: WrittenFile) => string): Promise<WrittenFile> {
-    const temporary = join(this.#scratch, randomBytes(8).toString('hex'));
+    const temporary = join(this.#scratch, randomHex(8));
     return await refusing(temporary, async () => {
       const file = await open(temporary, 'wx', 0o600);
       try {

@@ -2,8 +2,8 @@
 // the digest stays; where a layer was packed anew, a manifest is written around the same config, so the image id stays.
 
 import { ImageError } from '../../errors.ts';
-import type { LayerSource } from '../../../native.ts';
-import { type Document, parseManifest, sha256 } from '../../../registry/manifest.ts';
+import { type LayerSource, sha256 } from '../../../native.ts';
+import { type Document, parseManifest } from '../../../registry/manifest.ts';
 import { type Descriptor, mediaTypes } from '../../../registry/oci.ts';
 import type { LayerProgress } from '../types.ts';
 import { compressionOf, isForeign, layerMediaType, retyped } from './media-types.ts';
