@@ -36,6 +36,19 @@ export async function creations({ directory, root, runRoot }: Roots & { director
   return times;
 }
 
+/** Milliseconds of each pull of an image that is all there, by a program that has pulled before. */
+export async function warmPulls(image: string, roots: Roots): Promise<number[]> {
+  await using engine = new Engine(roots);
+  await engine.images.pull(image);
+  const times: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const start = performance.now();
+    await engine.images.pull(image);
+    times.push(performance.now() - start);
+  }
+  return times;
+}
+
 /** Milliseconds of each `commit` of a container that has changed one file. */
 export async function commits(image: string, roots: Roots): Promise<number[]> {
   await using engine = new Engine(roots);

@@ -75,6 +75,11 @@ export function removeRunDirectory(path: string): void {
   unwrap(load().addon.removeRunDirectory(path));
 }
 
+/** Whether every one of these paths leads somewhere: one call for all the layers of an image. */
+export function areThere(paths: readonly string[]): boolean {
+  return load().addon.areThere(paths);
+}
+
 /** Everything written so far to the file system of this path is on the disk (syncfs). */
 export async function syncFileSystem(path: string): Promise<void> {
   unwrap(await load().addon.syncFileSystem(path));

@@ -1,9 +1,8 @@
 // The images of one engine: finding, fetching, naming, describing and removing them.
 // How bytes arrive is images/ingest.ts's and src/registry's; what a row looks like is the database's.
 
-import { existsSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import type { Database, ImageRow } from '../native.ts';
+import { areThere, type Database, type ImageRow } from '../native.ts';
 import type { Access, RegistryOptions } from '../registry/client.ts';
 import type { ImageConfig, Platform } from '../registry/oci.ts';
 import { distance, formatPlatform, hostPlatform, parsePlatform } from '../registry/platform.ts';
@@ -237,9 +236,9 @@ export class Images {
     const found = this.#find(reference);
     if (!found) return null;
     const { row, name } = found;
+    const ready = this.#ready(row, name === undefined ? row.id : shown(name));
     // Somebody may have deleted a tree by hand; a pull brings it back.
-    if (row.diffIds.some((diffId) => !existsSync(layerPath(this.#host.root, diffId)))) return null;
-    return this.#ready(row, name === undefined ? row.id : shown(name));
+    return areThere(ready.layers) ? ready : null;
   }
 
   /** Docker's `rmi`: takes the name away, and the image with its last one. IMAGE_IN_USE where a container needs it. */

@@ -16,6 +16,7 @@ export interface Addon {
   lockExclusive(path: string, patience: number): Outcome<number>;
   linkDescriptor(fd: number, path: string): Outcome<void>;
   removeRunDirectory(path: string): Outcome<void>;
+  areThere(paths: readonly string[]): boolean;
   syncFileSystem(path: string): Promise<Outcome<void>>;
   connect(path: string): Outcome<number>;
   send(fd: number, line: string, fds: readonly number[], wait: boolean): Outcome<number>;

@@ -19,6 +19,12 @@ pub fn try_lock(path: String) -> Outcome<Option<i32>> {
     Outcome(lock(Path::new(&path)).map_err(|error| failure(&format!("lock {path}"), &error)))
 }
 
+/// Whether each of many paths leads somewhere, in one call: of the hundreds of layers of an image.
+#[napi]
+pub fn are_there(paths: Vec<String>) -> bool {
+    paths.iter().all(|path| Path::new(path).exists())
+}
+
 /// syncfs(2) of the file system that holds `path`.
 #[napi]
 pub fn sync_file_system(env: &Env, path: String) -> napi::Result<Object<'_>> {

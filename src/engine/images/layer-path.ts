@@ -1,8 +1,6 @@
 // Where a layer's tree is: the one thing about layers that running a container needs to know.
 
-import { join } from 'node:path';
-
 /** ROOT/layers/HEX. */
 export function layerPath(root: string, diffId: string): string {
-  return join(root, 'layers', diffId.slice('sha256:'.length));
+  return `${root}/layers/${diffId.slice('sha256:'.length)}`;
 }
