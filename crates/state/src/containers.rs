@@ -216,7 +216,7 @@ pub(crate) fn by_id(connection: &Connection, id: &str) -> Result<Container> {
 }
 
 /// All that match a condition without parameters.
-pub(crate) fn select(connection: &Connection, condition: &str) -> Result<Vec<Container>> {
+fn select(connection: &Connection, condition: &str) -> Result<Vec<Container>> {
     let mut statement =
         connection.prepare_cached(&format!("SELECT {COLUMNS} FROM containers WHERE {condition}"))?;
     let rows = statement.query_map([], container)?;

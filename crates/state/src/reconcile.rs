@@ -1,11 +1,12 @@
 //! Reconciliation: what the database believes against what the locks say. There is no daemon to notice a death, so
 //! the next command does. It records and reports; killing what is left and removing trees is its caller's.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::containers::{one, record_exit, select};
+use crate::containers::{one, record_exit};
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::lock::{TESTERS, is_free, lock_exclusive, remove_run_directory};
@@ -20,14 +21,20 @@ const WATCHED: &str =
 
 impl Database {
     /// Finds the containers whose monitor is gone and records their end, with what their exit record says or 137.
-    /// Where nobody is dead it only reads: one indexed query and the listing of the run directory.
+    /// Where nobody is dead it only reads: one indexed query, the locks of the living, and the listing of the run directory.
     pub fn reconcile(&mut self, run_root: &Path) -> Result<Reconciled> {
         let containers = run_root.join("containers");
-        let watched = self.read(|connection| select(connection, WATCHED))?;
         // An `exited` one whose lock is held: the monitor is still removing its trees.
-        let (held, free) = partition(&containers, watched)?;
-        let (dead, vanishing): (Vec<_>, Vec<_>) = free.into_iter().partition(|row| row.status.is_living());
-        let mut found = Reconciled { remove: vanishing, ..Reconciled::default() };
+        let (held, free) = partition(&containers, self.watched()?)?;
+        let (mut dead, mut found) = (Vec::new(), Reconciled::default());
+        for id in free {
+            match self.row(&id)? {
+                Some(row) if row.status.is_living() => dead.push(row),
+                Some(row) if row.status == Status::Exited && row.auto_remove => found.remove.push(row),
+                // It has been removed, or is another's business, by now.
+                _ => {}
+            }
+        }
         if !dead.is_empty() {
             let buried = self.bury(&containers, &dead)?;
             found.remove.extend(buried.into_iter().filter(|row| row.auto_remove));
@@ -81,23 +88,36 @@ impl Database {
         Ok(())
     }
 
+    /// Ids alone: there may be hundreds, and hardly one of them is dead.
+    fn watched(&self) -> Result<Vec<String>> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached(&format!("SELECT id FROM containers WHERE {WATCHED}"))?;
+            let ids = statement.query_map([], |row| row.get(0))?;
+            Ok(ids.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     fn row(&self, id: &str) -> Result<Option<Container>> {
         self.read(|connection| one(connection, "id = ?1", id))
     }
 }
 
 /// Those whose lock is held, and those whose lock is free.
-fn partition(containers: &Path, rows: Vec<Container>) -> Result<(Vec<Container>, Vec<Container>)> {
-    let (mut held, mut free) = (Vec::new(), Vec::new());
-    for row in rows {
-        let dead = is_free(&containers.join(&row.id).join("lock"))?;
-        if dead { &mut free } else { &mut held }.push(row);
+fn partition(containers: &Path, ids: Vec<String>) -> Result<(HashSet<String>, Vec<String>)> {
+    let (mut held, mut free) = (HashSet::new(), Vec::new());
+    for id in ids {
+        if is_free(&containers.join(&id).join("lock"))? {
+            free.push(id);
+        } else {
+            held.insert(id);
+        }
     }
     Ok((held, free))
 }
 
 /// The run directories of all but those. What begins with a dot was being removed: that is finished here.
-fn run_directories(containers: &Path, held: &[Container]) -> Result<Vec<(String, PathBuf)>> {
+fn run_directories(containers: &Path, held: &HashSet<String>) -> Result<Vec<(String, PathBuf)>> {
     let failed = |error: &std::io::Error| Error::system(&format!("list {}", containers.display()), error);
     let entries = match fs::read_dir(containers) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -110,7 +130,7 @@ fn run_directories(containers: &Path, held: &[Container]) -> Result<Vec<(String,
         if name.starts_with('.') {
             // Its remover may be doing the same: whoever comes second finds nothing.
             let _ = fs::remove_dir_all(entry.path());
-        } else if !held.iter().any(|row| row.id == name) {
+        } else if !held.contains(&name) {
             found.push((name, entry.path()));
         }
     }

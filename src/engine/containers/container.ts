@@ -382,7 +382,9 @@ export class Container {
   }
 
   async #isRunning(): Promise<boolean> {
-    const row = await this.#row();
+    let row = this.#engine.database.container(this.id);
+    // Who is not said to live does not: only of the others is it to be found out, by looking at everybody's lock.
+    if (isAlive(row)) row = await this.#row();
     if (row.status === 'paused') {
       throw new ConflictError('CONTAINER_CONFLICT', 'cannot start a paused container, try unpause instead');
     }
