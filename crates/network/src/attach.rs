@@ -105,9 +105,16 @@ fn pair(
     let begun = Instant::now();
     let mut made = make(host);
     // A container that begins again finds the end of its last life, which the kernel removes in its own time.
-    while is_taken(&made) && link::look(host, peer)?.is_some() && begun.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(2));
+    while is_taken(&made) && begun.elapsed() < PATIENCE {
+        let is_there = link::look(host, peer)?.is_some();
+        if is_there {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         made = make(host);
+        // It has gone between the two, or it is the name inside that is taken.
+        if !is_there {
+            break;
+        }
     }
     made.map_err(taken)?;
     // Only now: had the name been another's, these would be its.

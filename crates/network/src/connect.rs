@@ -74,14 +74,9 @@ pub fn connect_guarded(
     }
     let mut filter = Filter::open(table)?;
     let found = filter.ensure()?;
-    for bridge in &bridges {
-        filter.add_bridge(bridge)?;
-    }
     let published = published(container, ports);
     // What can be refused comes first: it costs nothing to take back.
-    if !ports.is_empty() {
-        filter.publish(&published)?;
-    }
+    filter.admit(&bridges, &published)?;
     let mut attached = || {
         if !bridges.is_empty() {
             bridge::forward(bridges.iter().any(|bridge| bridge.addresses.iter().any(|cidr| cidr.is_ipv6())))?;

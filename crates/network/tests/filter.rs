@@ -49,10 +49,10 @@ fn a_network_is_elements_and_goes_without_trace() {
     filter.ensure().unwrap();
     let mut other = network(8);
     (other.internal, other.open, other.communication, other.masquerade) = (true, true, false, false);
-    filter.add_bridge(&other).unwrap();
+    filter.admit(&[&other], &[]).unwrap();
     let before = shell(LIST);
     for _ in 0..2 {
-        filter.add_bridge(&network(7)).unwrap();
+        filter.admit(&[&network(7)], &[]).unwrap();
     }
     let shown = shell(LIST);
     for part in [
@@ -87,11 +87,11 @@ fn neighbouring_networks_come_and_go_by_themselves() {
         let subnets = [format!("10.9.{number}.0/24"), format!("fd00:0:0:{number}::/64")];
         Bridge { subnets: subnets.map(|subnet| subnet.parse().unwrap()).to_vec(), ..network(number) }
     };
-    filter.add_bridge(&masquerading(9)).unwrap();
+    filter.admit(&[&masquerading(9)], &[]).unwrap();
     let alone = shell(LIST);
     for around in [[8, 7], [7, 8]] {
         for number in around {
-            filter.add_bridge(&masquerading(number)).unwrap();
+            filter.admit(&[&masquerading(number)], &[]).unwrap();
         }
         for number in around {
             filter.remove_bridge(&format!("kbr{number}")).unwrap();
@@ -115,7 +115,7 @@ fn ports_are_published_all_or_none_and_taken_back_by_whose_they_are() {
         "address": "fd00:7::2", "containerPort": 99,
     }));
     let mine = [port(&id, 8080, "10.7.0.2"), port(&id, 8080, "fd00:7::2"), local, six];
-    filter.publish(&mine).unwrap();
+    filter.admit(&[], &mine).unwrap();
     let shown = shell(LIST);
     for part in [
         format!("elements = {{ tcp . 8080 comment \"{id}\" : 10.7.0.2 . 80 }}"),
@@ -126,7 +126,7 @@ fn ports_are_published_all_or_none_and_taken_back_by_whose_they_are() {
         assert!(shown.contains(&part), "{part}: {shown}");
     }
     let error =
-        filter.publish(&[port("other", 9090, "10.7.0.3"), port("other", 8080, "10.7.0.3")]).unwrap_err();
+        filter.admit(&[], &[port("other", 9090, "10.7.0.3"), port("other", 8080, "10.7.0.3")]).unwrap_err();
     assert_eq!(error.code, "PORT_IN_USE");
     assert_eq!(error.message, format!("port 8080/tcp is published by {id}"));
     assert_eq!(shell(LIST), shown, "none of the two is there");
@@ -136,7 +136,7 @@ fn ports_are_published_all_or_none_and_taken_back_by_whose_they_are() {
     // Nobody takes away what is another's.
     assert_eq!(filter.unpublish("other", None).unwrap(), []);
     assert_eq!(filter.unpublish(&id, Some(&mine[..1])).unwrap(), mine[..1]);
-    filter.publish(&[port("other", 8080, "10.7.0.3")]).unwrap();
+    filter.admit(&[], &[port("other", 8080, "10.7.0.3")]).unwrap();
     assert_eq!(filter.unpublish(&id, Some(&mine)).unwrap().len(), 3);
     assert_eq!(filter.unpublish(&id, None).unwrap(), []);
     assert_eq!(filter.published().unwrap(), [port("other", 8080, "10.7.0.3")]);
@@ -166,11 +166,11 @@ fn what_cannot_be_a_port_is_refused() {
     for bad in
         [with("::1", "10.7.0.2", 80), with("127.0.0.1", "fd00::2", 80), with("127.0.0.1", "10.7.0.2", 0)]
     {
-        assert_eq!(filter.publish(&[bad]).unwrap_err().code, "PORT_INVALID");
+        assert_eq!(filter.admit(&[], &[bad]).unwrap_err().code, "PORT_INVALID");
     }
-    filter.publish(&[with("0.0.0.0", "10.7.0.2", 80)]).unwrap();
+    filter.admit(&[], &[with("0.0.0.0", "10.7.0.2", 80)]).unwrap();
     assert!(shell(LIST).contains("elements = { tcp . 80 comment \"a\" : 10.7.0.2 . 80 }"));
-    let taken = filter.publish(&[port("b", 80, "10.7.0.3")]).unwrap_err();
+    let taken = filter.admit(&[], &[port("b", 80, "10.7.0.3")]).unwrap_err();
     assert_eq!(taken.message, "port 80/tcp is published by a");
     assert_eq!(Filter::open("a b").err().unwrap().code, "TABLE_INVALID");
 }
@@ -180,8 +180,8 @@ fn a_table_that_others_changed_is_made_anew_with_what_it_holds() {
     let _host = machine();
     let mut filter = Filter::open("kapsel").unwrap();
     filter.ensure().unwrap();
-    filter.add_bridge(&network(7)).unwrap();
-    filter.publish(&[port("a", 80, "10.7.0.2")]).unwrap();
+    filter.admit(&[&network(7)], &[]).unwrap();
+    filter.admit(&[], &[port("a", 80, "10.7.0.2")]).unwrap();
     let whole = shell(LIST);
     for damage in [
         "nft flush table inet kapsel",
@@ -223,13 +223,13 @@ fn a_flushed_table_is_repaired_and_a_whole_one_left_alone() {
         assert_eq!(shell(LIST), whole, "{damage}");
     }
     // Another engine's.
-    filter.publish(&[port("b", 99, "10.9.0.2")]).unwrap();
+    filter.admit(&[], &[port("b", 99, "10.9.0.2")]).unwrap();
     assert!(!filter.repair(&networks, &ports).unwrap());
     shell("nft flush table inet kapsel");
     assert!(filter.repair(&networks, &ports).unwrap());
     assert_eq!(filter.published().unwrap().len(), 2001);
     // Ours already, as after a repair that was faster than the container itself.
-    filter.publish(&[port("b", 98, "10.9.0.2"), port("b", 99, "10.9.0.2")]).unwrap();
+    filter.admit(&[], &[port("b", 98, "10.9.0.2"), port("b", 99, "10.9.0.2")]).unwrap();
     assert_eq!(filter.published().unwrap().len(), 2002);
 }
 
@@ -244,9 +244,9 @@ fn several_that_begin_at_once_make_one_table() {
                 kapsel_network::namespace::inside(namespace.fd(), || {
                     let mut filter = Filter::open("kapsel")?;
                     filter.ensure()?;
-                    filter.add_bridge(&network(number))?;
-                    filter.publish(&[port(&number.to_string(), 80 + u16::from(number), "10.7.0.2")])?;
-                    filter.publish(&[port(&number.to_string(), 90 + u16::from(number), "10.7.0.2")])?;
+                    filter.admit(&[&network(number)], &[])?;
+                    filter.admit(&[], &[port(&number.to_string(), 80 + u16::from(number), "10.7.0.2")])?;
+                    filter.admit(&[], &[port(&number.to_string(), 90 + u16::from(number), "10.7.0.2")])?;
                     filter
                         .unpublish(&number.to_string(), Some(&[port("", 80 + u16::from(number), "10.7.0.2")]))
                 })

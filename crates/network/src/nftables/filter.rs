@@ -122,12 +122,6 @@ impl Filter {
         })
     }
 
-    /// Puts a network in; one that is there already, as it is described, stays. The table must be there.
-    pub fn add_bridge(&mut self, bridge: &Bridge) -> Result<()> {
-        let what = format!("cannot tell the packet filter of {}", bridge.name);
-        self.add(&what, 0, &of_bridge(bridge))
-    }
-
     /// Takes a network out, by the name of its bridge.
     pub fn remove_bridge(&mut self, name: &str) -> Result<()> {
         let key = super::expression::interface_name(name);
@@ -147,15 +141,16 @@ impl Filter {
         })
     }
 
-    /// Publishes ports of a container, all or none; those that a repair has published already are its own. `PORT_IN_USE`,
-    /// with the id of who has it.
-    pub fn publish(&mut self, ports: &[Published]) -> Result<()> {
+    /// Puts networks in, of which those that are there already as they are described stay, and publishes ports of a
+    /// container: all or nothing, in one transaction, since each costs a quarter of a millisecond. Ports that a repair has
+    /// published already are the container's own. The table must be there. `PORT_IN_USE`, with the id of who has it.
+    pub fn admit(&mut self, bridges: &[&Bridge], ports: &[Published]) -> Result<()> {
         let mut elements = ports.iter().map(of_port).collect::<Result<Vec<_>>>()?;
-        let mut result = self.put(ports, &elements);
+        let mut result = self.put(bridges, ports, &elements);
         if result.as_ref().is_err_and(|error| error.errno == libc::EEXIST) {
             let found = self.elements_of(|set| !set.data.is_empty())?;
             elements.retain(|element| !found.contains(element));
-            result = self.put(ports, &elements);
+            result = self.put(bridges, ports, &elements);
         }
         match result {
             Err(error) if error.errno == libc::EEXIST => Err(self.taken(ports).unwrap_or(error)),
@@ -167,13 +162,17 @@ impl Filter {
         }
     }
 
-    fn put(&mut self, ports: &[Published], elements: &[Element]) -> Result<()> {
+    fn put(&mut self, bridges: &[&Bridge], ports: &[Published], elements: &[Element]) -> Result<()> {
         let table = self.table.clone();
         let what = match ports {
             [only] => format!("cannot publish {}", shown(&only.port)),
             several => format!("cannot publish {} ports", several.len()),
         };
         transaction(&mut self.socket, None, |batch| {
+            for bridge in bridges {
+                let what = format!("cannot tell the packet filter of {}", bridge.name);
+                fill(batch, &table, &what, Kind::NewElement, 0, &of_bridge(bridge));
+            }
             for element in elements {
                 batch
                     .push(&what, change(&table, Kind::NewElement, libc::NLM_F_EXCL, element.set, &[element]));
@@ -240,13 +239,6 @@ impl Filter {
             }
         }
         Ok(found)
-    }
-
-    fn add(&mut self, what: &str, flags: i32, elements: &[Element]) -> Result<()> {
-        let table = self.table.clone();
-        transaction(&mut self.socket, None, |batch| {
-            fill(batch, &table, what, Kind::NewElement, flags, elements)
-        })
     }
 
     fn delete(&mut self, generation: u32, elements: &[Element]) -> Result<()> {
