@@ -104,6 +104,8 @@ fn events_come_again_and_again_until_the_container_ends() {
     }
     // Meanwhile other commands have their way.
     world.stop();
+    // Who does not read holds it up.
+    assert!(lines.all(|line| line.is_ok()));
     assert!(events.wait().unwrap().success());
     world.ok(&["delete", "c"]);
     world.nothing_remains();
@@ -124,6 +126,7 @@ fn memory_that_has_run_out_is_an_event() {
     let oom = lines.find(|line| line.as_ref().unwrap().contains("oom\"")).unwrap().unwrap();
     assert_eq!(serde_json::from_str::<Value>(&oom).unwrap(), json!({"type": "oom", "id": "c"}));
     world.ok(&["delete", "-f", "c"]);
+    assert!(lines.all(|line| line.is_ok()));
     events.wait().unwrap();
     run.wait().unwrap();
     world.nothing_remains();
