@@ -383,8 +383,8 @@ export class Container {
 
   async #isRunning(): Promise<boolean> {
     let row = this.#engine.database.container(this.id);
-    // Who is not said to live does not: only of the others is it to be found out, by looking at everybody's lock.
-    if (isAlive(row)) row = await this.#row();
+    // Whoever ended in peace is not said to live and has no run directory: only for others is everybody's lock looked at.
+    if (isAlive(row) || existsSync(this.#paths.runDirectory)) row = await this.#row();
     if (row.status === 'paused') {
       throw new ConflictError('CONTAINER_CONFLICT', 'cannot start a paused container, try unpause instead');
     }
