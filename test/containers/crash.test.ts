@@ -2,10 +2,11 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 
+import { containerPaths } from '../../src/engine/containers/paths.ts';
 import { Engine, type KapselError } from '../../src/index.ts';
 import { testEngine, type Census, type TestEngine } from '../harness/engine.ts';
 import { all, image } from './inside.ts';
@@ -121,6 +122,24 @@ t('a monitor that is killed takes its container with it, and everybody hears of 
   assert.equal([after.Status, after.ExitCode], ['exited', 137]);
   await until(() => isGone(State.Pid));
   await container.start();
+  await container.remove({ force: true });
+});
+
+t('a start cleans up after a death that was recorded by somebody who was killed before cleaning', async () => {
+  const container = await test.engine.containers.start(image, { command: ['sleep', '60'] });
+  const { State } = await container.inspect();
+  const { root, runRoot, database } = test.engine;
+  const { runDirectory } = containerPaths(root, runRoot, container.id);
+  // Frozen, it does not die of its monitor's death: who starts it as if it had would join it in the ice.
+  await container.pause();
+  process.kill(parentOf(State.Pid), 'SIGKILL');
+  // In one breath: this process, which started it, would hear of it and clean up.
+  const deadline = Date.now() + 5000;
+  while (database.reconcile(runRoot).died.length === 0) assert.ok(Date.now() < deadline, 'nobody died');
+  assert.is(database.container(container.id).status, 'exited');
+  assert.ok(existsSync(runDirectory));
+  await container.start();
+  assert.is((await container.inspect()).State.Status, 'running');
   await container.remove({ force: true });
 });
 

@@ -83,7 +83,8 @@ pub fn events(context: &Context, arguments: &Arguments) -> Result<ExitCode> {
         }
         if ready == 0 {
             statistics(id, &cgroup)?;
-            next += interval;
+            // What it was too slow for is lost, as a ticker of Go's loses it.
+            next = (next + interval).max(Instant::now());
         }
     }
 }

@@ -3,7 +3,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -105,6 +109,29 @@ fn events_come_again_and_again_until_the_container_ends() {
     // Meanwhile other commands have their way.
     world.stop();
     // Who does not read holds it up.
+    assert!(lines.all(|line| line.is_ok()));
+    assert!(events.wait().unwrap().success());
+    world.ok(&["delete", "c"]);
+    world.nothing_remains();
+}
+
+#[test]
+fn events_that_it_was_too_slow_for_are_not_made_up_for() {
+    let world = World::sleeper().started();
+    let mut events = world.command(&["events", "--interval", "20ms", "c"]).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("stats"));
+    let pid = Pid::from_raw(events.id().try_into().unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    thread::sleep(Duration::from_secs(2));
+    kill(pid, Signal::SIGCONT).unwrap();
+    let continued = Instant::now();
+    for _ in 0..10 {
+        lines.next().unwrap().unwrap();
+    }
+    // A hundred would come at once.
+    assert!(continued.elapsed() > Duration::from_millis(100), "{:?}", continued.elapsed());
+    world.stop();
     assert!(lines.all(|line| line.is_ok()));
     assert!(events.wait().unwrap().success());
     world.ok(&["delete", "c"]);
