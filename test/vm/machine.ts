@@ -47,6 +47,8 @@ const usual = [
   'tsc=reliable',
   // Emulation has no speculation to be protected from.
   'mitigations=off',
+  // Copies in loops rather than by one repeated instruction (REP_GOOD; ERMS is off below), which is emulated byte by byte.
+  'clearcpuid=112',
 ];
 
 /** The first process becomes the second disk's. */
@@ -69,7 +71,7 @@ export async function boot({
       '-machine',
       'q35',
       '-cpu',
-      'max,la57=off',
+      'max,la57=off,erms=off',
       '-accel',
       'tcg,thread=single',
       '-smp',

@@ -37,12 +37,15 @@ pub fn remove(socket: &mut Socket, name: &str) -> Result<()> {
 
 fn make(socket: &mut Socket, bridge: &Bridge) -> Result<u32> {
     const IFLA_BR_STP_STATE: u16 = 5;
+    const IFLA_BR_MCAST_SNOOPING: u16 = 23;
     let mut attributes =
         Attributes::new().string(IFLA_IFNAME, &bridge.name).bytes(IFLA_ADDRESS, &bridge.mac.0);
     if let Some(mtu) = bridge.mtu {
         attributes = attributes.number(IFLA_MTU, mtu);
     }
-    let data = Attributes::new().number(IFLA_BR_STP_STATE, 0);
+    // Nobody asks who listens, so that every port is sent everything either way; a kernel that snoops would begin anew with
+    // all ports at each that comes, and believe a container that asks.
+    let data = Attributes::new().number(IFLA_BR_STP_STATE, 0).bytes(IFLA_BR_MCAST_SNOOPING, &[0]);
     let mut batch = Batch::new();
     let message = create("bridge", &data, false, &attributes);
     batch.tolerating(format!("cannot make the bridge {}", bridge.name), libc::EEXIST, message);

@@ -15,9 +15,15 @@ fn a_bridge_is_made_once_and_has_what_was_asked_for() {
     let index = ensure(&mut host, &parse(&bridge(7))).unwrap();
     assert_eq!(ensure(&mut host, &parse(&bridge(7))).unwrap(), index);
     let shown = shell("ip -d addr show kbr7");
-    for part in
-        ["02:00:00:00:00:07", "mtu 1400", ",UP", "stp_state 0", "10.7.0.1/24 brd 10.7.0.255", "fd00:7::1/64"]
-    {
+    for part in [
+        "02:00:00:00:00:07",
+        "mtu 1400",
+        ",UP",
+        "stp_state 0",
+        "mcast_snooping 0",
+        "10.7.0.1/24 brd 10.7.0.255",
+        "fd00:7::1/64",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     assert!(!shown.contains("tentative"), "{shown}");
