@@ -24,6 +24,7 @@ export const networkCreate = defineCommand({
     'interface-name': { value: text, description: "Name of the host's bridge" },
     internal: { value: yes, description: 'Restrict external access to the network' },
     'ip-range': { value: text, multiple: true, description: 'Allocate container addresses from a part of a subnet' },
+    ipv4: { value: yes, description: 'Give it IPv4 addresses (default true)' },
     ipv6: { value: yes, description: 'Give it IPv6 addresses too' },
     label: { value: label, multiple: true, description: 'Set metadata on a network' },
     opt: { value: pair('option'), short: 'o', multiple: true, description: 'Set driver specific options' },
@@ -40,6 +41,7 @@ export const networkCreate = defineCommand({
     const reserved = flags['aux-address'].map(([, address]) => address);
     const network = await engine.networks.create(name, {
       driver: flags.driver,
+      ipv4: flags.ipv4,
       ipv6: flags.ipv6,
       internal: flags.internal,
       interface: flags['interface-name'],
@@ -79,7 +81,7 @@ export const networkList = defineCommand({
         { field: 'Driver', header: 'DRIVER' },
         { field: 'Scope', header: 'SCOPE' },
       ],
-      headers: { CreatedAt: 'CREATED AT', Internal: 'INTERNAL', IPv6: 'IPV6', Labels: 'LABELS' },
+      headers: { CreatedAt: 'CREATED AT', Internal: 'INTERNAL', IPv4: 'IPV4', IPv6: 'IPV6', Labels: 'LABELS' },
       rows: found.map((network) => ({
         ID: shortened(network.id),
         Name: network.name,
@@ -87,6 +89,7 @@ export const networkList = defineCommand({
         Scope: 'local',
         CreatedAt: network.createdAt,
         Internal: String(network.internal),
+        IPv4: String(network.ipv4),
         IPv6: String(network.ipv6),
         Labels: Object.entries(network.labels)
           .map(([key, value]) => `${key}=${value}`)

@@ -82,6 +82,8 @@ t('what cannot be is said in one line and leaves nothing', async () => {
     [['--subnet', '10.1.0.0/24', '--ip-range', '10.1.0.0/16'], /invalid range/],
     [['--subnet', '10.1.0.0/24', '--subnet', '10.1.0.0/25'], /Pool overlaps/],
     [['--gateway', '10.2.0.1'], /no subnet contains 10\.2\.0\.1/],
+    [['--ipv4=false'], /IPv4 or IPv6 must be enabled/],
+    [['--ipv4=false', '--ipv6', '--subnet', '10.1.0.0/24'], /a network without IPv4 cannot have an IPv4 subnet/],
     [['-d', 'overlay'], /unknown network driver overlay/],
     [['-o', 'speed=9'], /unknown option speed of a bridge network/],
     [['-o', 'mtu=fast'], /invalid mtu 'fast'/],

@@ -104,7 +104,11 @@ function hostAddress(wiring: Wiring | undefined): string | undefined {
   const gateway = wiring?.interfaces.flatMap(({ gateways }) => gateways)[0];
   if (gateway === undefined || !isRootless()) return gateway;
   const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  return addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? gateway;
+  const wanted = gateway.includes(':') ? 'IPv6' : 'IPv4';
+  const usable = addresses.find(
+    ({ internal, family, address }) => !internal && family === wanted && !address.startsWith('fe80:'),
+  );
+  return usable?.address ?? gateway;
 }
 
 /** On networks of the engine the monitor answers, and asks the servers that are meant. */

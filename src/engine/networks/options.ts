@@ -10,8 +10,9 @@ export type NetworkDriver = 'bridge' | 'macvlan';
 export interface NetworkOptions {
   /** `bridge` unless told. */
   driver?: NetworkDriver | string | undefined;
-  /** Free ones where left out: of IPv4, and of IPv6 where `ipv6`. */
+  /** Free ones where left out: of IPv4 unless `ipv4` is false, and of IPv6 where `ipv6`. */
   subnets?: readonly SubnetOptions[] | undefined;
+  ipv4?: boolean | undefined;
   ipv6?: boolean | undefined;
   /** Nothing but its own containers is reachable. */
   internal?: boolean | undefined;
