@@ -120,7 +120,8 @@ function resolver({ dns }: Settings, wiring: Wiring | undefined): string {
     file.split('\n').flatMap((line) => (line.startsWith(`${word} `) ? line.trim().split(/\s+/).slice(1) : []));
   const asked = wiring ? [nameServer] : servers.length > 0 ? servers : of('nameserver');
   const domains = search.length > 0 ? search : of('search');
-  const manners = [...(options.length > 0 ? options : of('options')), ...(wiring ? ['ndots:0'] : [])];
+  const manners = [...(options.length > 0 ? options : of('options'))];
+  if (wiring && !manners.some((manner) => manner.startsWith('ndots:'))) manners.push('ndots:0');
   return [
     ...asked.map((server) => `nameserver ${server}`),
     ...(domains.length > 0 && !domains.includes('.') ? [`search ${domains.join(' ')}`] : []),

@@ -105,6 +105,9 @@ export function understand(
     throw invalid(`invalid host-address '${address}': it is no IP address`);
   const prefix = known.get('prefix');
   const parent = known.get('parent');
+  if (driver === 'macvlan' && parent === undefined) {
+    throw invalid('a macvlan network needs an interface of this machine: give -o parent=NAME');
+  }
   const rate = known.get('rate');
   const bytes = parseRate(rate ?? '');
   if (rate !== undefined && bytes === undefined) throw invalid(`invalid rate '${rate}': ${rateHelp}`);
