@@ -81,15 +81,18 @@ function kapsel(...args: string[]): Promise<CommandResult> {
 }
 
 function kapselWith(path: string, ...args: string[]): Promise<CommandResult> {
+  return run(process.execPath, [cli, ...args], { uid, cwd: '/', env: environment(path) });
+}
+
+function environment(path: string): Record<string, string> {
   const home = `${directory}/home`;
-  const env = {
+  return {
     HOME: home,
     PATH: path,
     KAPSEL_ROOT: `${home}/root`,
     KAPSEL_RUN_ROOT: `${home}/run`,
     KAPSEL_DEFAULT_NETWORK: '',
   };
-  return run(process.execPath, [cli, ...args], { uid, cwd: '/', env });
 }
 
 /** Those of the user that live, by the name that the kernel has of them. */
@@ -218,6 +221,54 @@ t('two have port 80 each, find each other by name, and share one holder and one 
   assert.match(again.stderr, 'port 0.0.0.0:8081/tcp is already published by container one');
   await remove('one', 'two');
   await until('nothing is left', nothing);
+});
+
+t('a running one comes to a network and leaves it, and its ports are opened and closed', async () => {
+  await start('moves', '--network', 'web');
+  const must = async (...args: string[]) => {
+    const { exitCode, stderr } = await kapsel(...args);
+    assert.is(exitCode, 0, `${args.join(' ')}: ${stderr}`);
+  };
+  await must('network', 'create', 'back');
+  await must('network', 'connect', '--alias', 'visitor', 'back', 'moves');
+  const called = await inside(['--network', 'back'], `${get('http://visitor/')} > /dev/null && echo found`);
+  assert.is(called.stdout, 'found\n', called.stderr);
+  await must('port', 'add', 'moves', '-p', '8085:80');
+  assert.is((await elsewhere(get(`http://${here}:8085/`))).stdout, `${there}\n`);
+  await must('port', 'rm', 'moves', '80');
+  assert.is.not((await elsewhere(get(`http://${here}:8085/`))).exitCode, 0);
+  await must('network', 'disconnect', 'back', 'moves');
+  const gone = await inside(['--network', 'back'], 'getent hosts visitor moves || echo none');
+  assert.is(gone.stdout, 'none\n', gone.stderr);
+  const out = await kapsel('exec', 'moves', 'curl', '-sS', '-m', '5', `http://${there}/hostname`);
+  assert.is(out.stdout, readFileSync('/etc/hostname', 'utf8'), out.stderr);
+  await remove('moves');
+  await must('network', 'rm', 'back');
+  await until('nothing is left', nothing);
+});
+
+t('a command that is killed while it starts one leaves nothing', async () => {
+  const flags = ['run', '-d', '--network', 'web', '-p', '8086:80', image, 'sleep', '600'];
+  const empty = async () => {
+    const { stdout } = await kapsel('ps', '-aq');
+    if (stdout !== '') await remove(...stdout.trim().split('\n'));
+    await until('nothing is left', nothing);
+    assert.equal(readdirSync(`${directory}/home/run/containers`), []);
+  };
+  const begun = performance.now();
+  assert.is((await kapsel(...flags)).exitCode, 0);
+  const whole = performance.now() - begun;
+  await empty();
+  // All the way from the first instruction to the last.
+  for (let part = 1; part <= 10; part++) {
+    const env = { ...process.env, ...environment(process.env.PATH!) };
+    const command = spawn(process.execPath, [cli, ...flags], { uid, gid: uid, cwd: '/', env, stdio: 'ignore' });
+    const timer = setTimeout(() => command.kill('SIGKILL'), (whole * part) / 10);
+    await once(command, 'exit');
+    clearTimeout(timer);
+    await empty();
+  }
+  assert.is((await kapsel(...flags)).exitCode, 0);
 });
 
 t('what one may reach is decided outside of it', async () => {
