@@ -14,6 +14,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { suite } from 'uvu';
@@ -54,6 +55,9 @@ t.before(async () => {
     must('mknod', '-m', '666', `${directory}/dev/tun`, 'c', '10', '200');
     must('mount', '--bind', `${directory}/dev/tun`, '/dev/net/tun');
   }
+  // A name that nobody knows is soon known to be none: the other machine serves no names, and says so.
+  writeFileSync(`${directory}/resolv.conf`, `nameserver ${there}\n`);
+  must('mount', '--bind', `${directory}/resolv.conf`, '/etc/resolv.conf');
   other = spawn('unshare', ['--net', 'sh', '-c', 'echo; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(other.stdout!, 'data');
   must('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(other.pid));
