@@ -9,6 +9,7 @@ import { printLine } from '../ui/output.ts';
 import { plain, plainJson } from '../ui/plain.ts';
 import { each } from './each.ts';
 import { printListing, renderFormat } from './listing.ts';
+import { networkOption, networkRate } from './network-rate.ts';
 
 export const networkCreate = defineCommand({
   name: 'network create',
@@ -125,6 +126,7 @@ export const networkConnect = defineCommand({
     ip6: { value: text, description: 'IPv6 address (e.g., "2001:db8::33")' },
     'mac-address': { value: text, description: 'MAC address (e.g., "92:d0:c6:0a:29:33")' },
     'interface-name': { value: text, description: 'Name of the interface in the container' },
+    'network-opt': networkOption,
   },
   arguments: [
     { name: 'NETWORK', required: true },
@@ -139,6 +141,7 @@ export const networkConnect = defineCommand({
       ip6: flags.ip6,
       macAddress: flags['mac-address'],
       interface: flags['interface-name'],
+      rate: networkRate(flags['network-opt'], 1),
     });
   },
 });

@@ -93,7 +93,7 @@ async function others(): Promise<object[]> {
   type Item = Record<string, { table?: string; name?: string }>;
   return (listed.nftables as Item[]).filter((item) => {
     const [[kind, { table, name } = {}] = ['']] = Object.entries(item);
-    return !/^kapsel/.test((kind === 'table' ? name : table) ?? '');
+    return !((kind === 'table' ? name : table) ?? '').startsWith('kapsel');
   });
 }
 
