@@ -55,8 +55,8 @@ t.before(async () => {
     must('mknod', '-m', '666', `${directory}/dev/tun`, 'c', '10', '200');
     must('mount', '--bind', `${directory}/dev/tun`, '/dev/net/tun');
   }
-  // A name that nobody knows is soon known to be none: the other machine serves no names, and says so.
-  writeFileSync(`${directory}/resolv.conf`, `nameserver ${there}\n`);
+  // A name that nobody knows is soon known to be none: nobody serves names, and the machine itself says so.
+  writeFileSync(`${directory}/resolv.conf`, 'nameserver 127.0.0.1\n');
   must('mount', '--bind', `${directory}/resolv.conf`, '/etc/resolv.conf');
   other = spawn('unshare', ['--net', 'sh', '-c', 'echo; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(other.stdout!, 'data');
