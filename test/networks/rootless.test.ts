@@ -200,6 +200,21 @@ t('a published port sees who asks, from another machine, from here, and from con
   await until('nothing is left', nothing);
 });
 
+t('on a network of IPv6 alone its port is reached by both, and it reaches other machines and this one', async () => {
+  await kapsel('network', 'create', '--ipv6', '--ipv4=false', 'six');
+  await start('front', '--network', 'six', '-p', '8087:80');
+  assert.is((await elsewhere(get(`http://[${here6}]:8087/`))).stdout, `${there6}\n`);
+  const old = await elsewhere(`${get(`http://${here}:8087/`)} > /dev/null && echo reached`);
+  assert.is(old.stdout, 'reached\n', old.stderr);
+  const out = await kapsel('exec', 'front', 'bash', '-c', get(`http://[${there6}]/hostname`));
+  assert.is(out.stdout, readFileSync('/etc/hostname', 'utf8'), out.stderr);
+  const from = await kapsel('exec', 'front', 'bash', '-c', get('http://host.docker.internal:8087/'));
+  assert.is(from.stdout, `${here6}\n`, from.stderr);
+  await remove('front');
+  await kapsel('network', 'rm', 'six');
+  await until('nothing is left', nothing);
+});
+
 t('two have port 80 each, find each other by name, and share one holder and one way out', async () => {
   await Promise.all([
     start('one', '--network', 'web', '-p', '8081:80'),
