@@ -10,6 +10,7 @@ import { securityOptions } from '../cli/values/security.ts';
 import type { CreateOptions } from '../engine/containers/options.ts';
 import { say } from '../ui/output.ts';
 import { plain } from '../ui/plain.ts';
+import { networkOption, networkRate } from './network-rate.ts';
 import { accessOf, registryFlags } from './registry-flags.ts';
 
 export const containerFlags = {
@@ -65,7 +66,7 @@ export const containerFlags = {
     multiple: true,
     description: 'Connect the container to a network (none|host|bridge|container:NAME|NAME)',
   },
-  'network-opt': { value: pair('network-opt'), multiple: true, description: 'Option of the network: rate=10mbit' },
+  'network-opt': networkOption,
   'network-alias': { value: item, multiple: true, description: 'Add network-scoped alias for the container' },
   'oom-score-adj': { value: integer, description: "Tune host's OOM preferences (-1000 to 1000)" },
   pid: { value: text, description: 'PID namespace to use (host)' },
@@ -138,7 +139,7 @@ export function createOptions(flags: FlagValues<typeof containerFlags>, command:
     init: flags.init,
     network: flags.network,
     networkAliases: flags['network-alias'],
-    rate: networkRate(flags['network-opt']),
+    rate: networkRate(flags['network-opt'], 125),
     ip: flags.ip,
     ip6: flags.ip6,
     macAddress: flags['mac-address'],
@@ -170,13 +171,6 @@ export function createOptions(flags: FlagValues<typeof containerFlags>, command:
 /** Given to the engine as `onWarning`. */
 export function warn(message: string): void {
   say(`WARNING: ${plain(message)}`);
-}
-
-/** The one option of a network that is a container's. */
-function networkRate(options: readonly (readonly [string, string])[]): string | undefined {
-  const unknown = options.find(([name]) => name !== 'rate');
-  if (unknown) throw new Failure(`--network-opt ${unknown[0]}: no such option: use rate=10mbit`, 125);
-  return options.at(-1)?.[1];
 }
 
 /** A host path beginning with a dot is relative to where the user stands, which only the face knows. */

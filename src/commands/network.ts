@@ -9,6 +9,7 @@ import { printLine } from '../ui/output.ts';
 import { plain, plainJson } from '../ui/plain.ts';
 import { each } from './each.ts';
 import { printListing, renderFormat } from './listing.ts';
+import { networkOption, networkRate } from './network-rate.ts';
 
 export const networkCreate = defineCommand({
   name: 'network create',
@@ -24,6 +25,7 @@ export const networkCreate = defineCommand({
     'interface-name': { value: text, description: "Name of the host's bridge" },
     internal: { value: yes, description: 'Restrict external access to the network' },
     'ip-range': { value: text, multiple: true, description: 'Allocate container addresses from a part of a subnet' },
+    ipv4: { value: yes, description: 'Give it IPv4 addresses (default true)' },
     ipv6: { value: yes, description: 'Give it IPv6 addresses too' },
     label: { value: label, multiple: true, description: 'Set metadata on a network' },
     opt: { value: pair('option'), short: 'o', multiple: true, description: 'Set driver specific options' },
@@ -40,6 +42,7 @@ export const networkCreate = defineCommand({
     const reserved = flags['aux-address'].map(([, address]) => address);
     const network = await engine.networks.create(name, {
       driver: flags.driver,
+      ipv4: flags.ipv4,
       ipv6: flags.ipv6,
       internal: flags.internal,
       interface: flags['interface-name'],
@@ -79,7 +82,7 @@ export const networkList = defineCommand({
         { field: 'Driver', header: 'DRIVER' },
         { field: 'Scope', header: 'SCOPE' },
       ],
-      headers: { CreatedAt: 'CREATED AT', Internal: 'INTERNAL', IPv6: 'IPV6', Labels: 'LABELS' },
+      headers: { CreatedAt: 'CREATED AT', Internal: 'INTERNAL', IPv4: 'IPV4', IPv6: 'IPV6', Labels: 'LABELS' },
       rows: found.map((network) => ({
         ID: shortened(network.id),
         Name: network.name,
@@ -87,6 +90,7 @@ export const networkList = defineCommand({
         Scope: 'local',
         CreatedAt: network.createdAt,
         Internal: String(network.internal),
+        IPv4: String(network.ipv4),
         IPv6: String(network.ipv6),
         Labels: Object.entries(network.labels)
           .map(([key, value]) => `${key}=${value}`)
@@ -122,6 +126,7 @@ export const networkConnect = defineCommand({
     ip6: { value: text, description: 'IPv6 address (e.g., "2001:db8::33")' },
     'mac-address': { value: text, description: 'MAC address (e.g., "92:d0:c6:0a:29:33")' },
     'interface-name': { value: text, description: 'Name of the interface in the container' },
+    'network-opt': networkOption,
   },
   arguments: [
     { name: 'NETWORK', required: true },
@@ -136,6 +141,7 @@ export const networkConnect = defineCommand({
       ip6: flags.ip6,
       macAddress: flags['mac-address'],
       interface: flags['interface-name'],
+      rate: networkRate(flags['network-opt'], 1),
     });
   },
 });

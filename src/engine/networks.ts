@@ -6,7 +6,6 @@ import type { NetworkRequest } from './containers/options.ts';
 import type { Engine } from './engine.ts';
 import { ConflictError, InvalidArgumentError, KapselError, NotFoundError } from './errors.ts';
 import type { NetworkHealth } from './networks/doctor.ts';
-import { parseSubnet } from './networks/addresses.ts';
 import {
   interfaceName,
   type NetworkDocument,
@@ -20,6 +19,7 @@ import {
   checkSubnet,
   chooseSubnet,
   chooseSubnet6,
+  hasFamily,
   type NetworkSubnet,
 } from './networks/subnets.ts';
 import type { PublishOptions } from './networks/opening.ts';
@@ -47,6 +47,7 @@ export interface Network {
   createdAt: string;
   subnets: readonly NetworkSubnet[];
   internal: boolean;
+  ipv4: boolean;
   ipv6: boolean;
   /** The host's, where it has one. */
   interface: string | null;
@@ -214,7 +215,7 @@ export class Networks {
   }
 
   #insert(name: string, given: NetworkOptions): NetworkRow {
-    const { driver = 'bridge', ipv6 = false, internal = false, options = {}, labels = {} } = given;
+    const { driver = 'bridge', ipv4 = true, ipv6 = false, internal = false, options = {}, labels = {} } = given;
     if (driver !== 'bridge' && driver !== 'macvlan') {
       throw invalid(`unknown network driver ${driver}: give bridge or macvlan`);
     }
@@ -227,9 +228,11 @@ export class Networks {
     for (const [at, subnet] of subnets.entries()) {
       checkFree(subnet, [...taken, ...subnets.slice(0, at).map(({ subnet }) => ({ name, subnet }))]);
     }
-    const has = (family: 4 | 6) => subnets.some(({ subnet }) => parseSubnet(subnet)?.family === family);
+    const has = (family: 4 | 6) => hasFamily(subnets, family);
     if (has(6) && given.ipv6 === false) throw invalid('a network without IPv6 cannot have an IPv6 subnet');
-    if (!has(4)) subnets.unshift(chooseSubnet(taken.map(({ subnet }) => subnet)));
+    if (has(4) && !ipv4) throw invalid('a network without IPv4 cannot have an IPv4 subnet');
+    if (!ipv4 && !ipv6 && !has(6)) throw invalid('IPv4 or IPv6 must be enabled');
+    if (ipv4 && !has(4)) subnets.unshift(chooseSubnet(taken.map(({ subnet }) => subnet)));
     if (ipv6 && !has(6))
       subnets.push(
         chooseSubnet6(
@@ -266,6 +269,7 @@ export class Networks {
       createdAt,
       subnets,
       internal,
+      ipv4: hasFamily(subnets, 4),
       ipv6,
       interface: device,
       options,
@@ -276,7 +280,7 @@ export class Networks {
 }
 
 function pseudo(name: string, driver: 'host' | 'null'): Network {
-  const nothing = { subnets: [], internal: false, ipv6: false, interface: null, options: {}, labels: {} };
+  const nothing = { subnets: [], internal: false, ipv4: false, ipv6: false, interface: null, options: {}, labels: {} };
   return { id: name, name, driver, createdAt: '1970-01-01T00:00:00.000000000Z', ...nothing, containers: [] };
 }
 

@@ -197,7 +197,7 @@ t('every description is sound: no flag twice, no short twice, lists and booleans
     const shorts = Object.values(flags as Flags).flatMap((flag) => flag.short ?? []);
     assert.is(new Set(shorts).size, shorts.length, `${name}: a short flag twice`);
     for (const [flag, { short, value, multiple }] of Object.entries(flags as Flags)) {
-      assert.match(flag, /^[a-z][a-z-]*6?$/, `${name} --${flag}`);
+      assert.match(flag, /^[a-z][a-z-]*[46]?$/, `${name} --${flag}`);
       assert.ok(short === undefined || /^[a-zA-Z]$/.test(short), `${name} -${short}`);
       assert.not(multiple === true && value.implicit !== undefined, `${name} --${flag}: a list of booleans`);
       assert.is(value.placeholder === '', value.implicit !== undefined, `${name} --${flag}: placeholder`);

@@ -66,6 +66,19 @@ t('a running one gets an interface, names, and the way there; and loses them', a
   await kapsel('rm', '-f', 'here', 'there');
 });
 
+t('an interface has the name that is asked for, in every life', async () => {
+  await serve('called', '--network', 'name=web,interface-name=lan0');
+  await kapsel('network', 'connect', '--interface-name', 'dmz0', 'back', 'called');
+  const named = /^lan0\S* .* 10\.7\.0\.\d+\/24\ndmz0\S* .* 10\.8\.0\.\d+\/24\n$/s;
+  const shown = () => sh('called', `ip -br -4 addr show up | grep -o '^[^l].*/24\\|^lan.*/24'`);
+  assert.match(await shown(), named);
+  assert.match(await sh('called', 'ip route'), 'default via 10.7.0.1 dev lan0');
+  await refused(['network', 'connect', '--interface-name', 'dmz0', 'inner', 'called'], /has an interface dmz0 already/);
+  await kapsel('restart', '-t', '0', 'called');
+  assert.match(await shown(), named);
+  await kapsel('rm', '-f', 'called');
+});
+
 t('the way to the world and published ports follow the first network that leads there', async () => {
   await serve('moves', '--network', 'inner', '--network', 'web', '-p', '8080:80');
   const answers = async () => (await run('curl', ['-sS', '-m', '3', 'http://127.0.0.1:8080/hostname'])).stdout;

@@ -200,6 +200,23 @@ t('addresses are as asked for, and nobody has one twice', async () => {
   await remove('fixed');
 });
 
+t('addresses that nobody asks for are of the range, and of nobody else', async () => {
+  const range = ['--subnet', '10.10.0.0/24', '--ip-range', '10.10.0.8/30', '--aux-address', 'router=10.10.0.9'];
+  assert.is((await test.kapsel(['network', 'create', ...range, 'ranged'])).exitCode, 0);
+  const names = ['range0', 'range1', 'range2'];
+  await Promise.all(names.map((name) => serve(name, '--network', 'ranged')));
+  const { containers } = await test.engine.networks.inspect('ranged');
+  const addresses = containers.flatMap((each) => each.addresses).toSorted();
+  assert.equal(addresses, ['10.10.0.10/24', '10.10.0.11/24', '10.10.0.8/24']);
+  const full = await test.kapsel(['run', '--rm', '--network', 'ranged', image, 'true']);
+  assert.is(full.exitCode, 125);
+  assert.match(full.stderr, 'no address of network ranged is free');
+  // Outside of the range, and where the router is, by its address alone.
+  const asked = await inside(['--network', 'ranged', '--ip', '10.10.0.77'], 'ip -br -4 addr show eth0');
+  assert.match(asked.stdout, '10.10.0.77/24');
+  await remove(...names);
+});
+
 t('one shares the network of another', async () => {
   await serve('shared', '--network', 'web');
   const { stdout } = await inside(['--network', 'container:shared'], 'curl -sS http://127.0.0.1/hostname');

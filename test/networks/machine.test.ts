@@ -96,6 +96,16 @@ t('an address that has a new owner is reached at once', async () => {
   await kapsel('network', 'rm', 'fixed');
 });
 
+t('a network gets addresses that the machine has no way to yet', async () => {
+  // Where networks come from: half of it is another's, and the next block too.
+  await shell(`ip link add way type veth peer name other; ip link set way up; ip link set other up
+    ip route add 10.64.0.0/13 dev way; ip route add 10.72.0.0/25 dev way`);
+  const { subnets } = await test.engine.networks.create('beside');
+  assert.is(subnets[0]!.subnet, '10.72.1.0/24');
+  await shell('ip link delete way');
+  await kapsel('network', 'rm', 'beside');
+});
+
 t('a healthy machine has nothing to complain of', async () => {
   assert.equal(await diagnosed(), []);
   await serve('healthy', '-p', '8080:80');
@@ -156,6 +166,66 @@ t('what others do is told, each with what helps', async () => {
     await shell(mended || problems[0]!.remedy);
     assert.equal(await diagnosed(), [], `${code}: ${problems[0]!.remedy}`);
   }
+  await shell('nft delete table ip filter');
+});
+
+t('IPv6 that is not forwarded, and old tables that cannot be looked into, are told', async () => {
+  await test.engine.networks.create('six', { ipv4: false, ipv6: true });
+  await kapsel('run', '-d', '--name', 'six', '--network', 'six', image, 'sleep', '600');
+  await shell('sysctl -qw net.ipv6.conf.all.forwarding=0; iptables-legacy -A FORWARD -j ACCEPT');
+  const { problems } = await test.engine.networks.doctor();
+  assert.equal(
+    problems.map(({ code, severity }) => `${severity} ${code}`),
+    ['error FORWARDING_OFF', 'warning LEGACY_TABLES'],
+  );
+  assert.match(problems[0]!.message, 'IPv6');
+  await shell(problems[0]!.remedy);
+  assert.equal(await diagnosed(), ['LEGACY_TABLES']);
+  assert.match(await shell(problems[1]!.remedy.split(' shows ')[0]!), '-A FORWARD -j ACCEPT');
+  await kapsel('rm', '-f', 'six');
+  await kapsel('network', 'rm', 'six');
+});
+
+t('a port or a bridge that is gone is told, and comes back as it is said', async () => {
+  await shell(`nft delete element inet kapsel any4 '{ tcp . 8080 }'`);
+  assert.equal(await diagnosed(), ['PORT_MISSING', 'LEGACY_TABLES']);
+  await kapsel('ps');
+  assert.equal(await diagnosed(), ['LEGACY_TABLES']);
+  await shell('ip link delete kapsel0');
+  assert.equal(await diagnosed(), ['LEGACY_TABLES', 'BRIDGE_MISSING']);
+  await kapsel('restart', '-t', '0', 'healthy');
+  assert.equal(await diagnosed(), ['LEGACY_TABLES']);
+  assert.ok(await answers(8080));
+});
+
+/** `kapsel network doctor` behind another command. */
+async function doctorBehind(...command: string[]): Promise<NetworkHealth['problems']> {
+  const [program = '', ...args] = command;
+  const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
+  const words = [...args, process.execPath, cli, 'network', 'doctor', '--format', 'json'];
+  return (JSON.parse((await run(program, words, { env: test.env })).stdout) as NetworkHealth).problems;
+}
+
+t('connections that cannot be tracked any more, and rights that are missing, are told', async () => {
+  await answers(8080);
+  // The number is the whole machine's: here is one that this file alone sees.
+  const path = '/proc/sys/net/netfilter/nf_conntrack_max';
+  const hidden = `echo 1 > ${test.directory}/most; mount --bind ${test.directory}/most ${path}; exec "$@"`;
+  const full = await doctorBehind('unshare', '--mount', '--propagation', 'private', 'bash', '-ec', hidden, 'bash');
+  const found = full.find(({ code }) => code === 'CONNECTIONS_FULL');
+  assert.is(found?.remedy, 'sysctl -w net.netfilter.nf_conntrack_max=2');
+  const [lacking, ...more] = await doctorBehind('setpriv', '--bounding-set=-net_admin');
+  assert.equal([lacking?.code, lacking?.severity, more.length], ['KERNEL_LACKS', 'error', 0]);
+  assert.match(lacking!.remedy, 'CAP_NET_ADMIN');
+});
+
+t('ufw is told its own commands', async () => {
+  await shell(`nft 'table ip filter { chain ufw-before-forward { }
+    chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; }; }'`);
+  const { problems, managers } = await test.engine.networks.doctor();
+  assert.equal(managers, ['ufw']);
+  const { remedy } = problems.find(({ code }) => code === 'FORWARD_DROPPED')!;
+  assert.is(remedy, 'ufw route allow in on kapsel0; ufw route allow out on kapsel0');
   await shell('nft delete table ip filter');
   await kapsel('rm', '-f', 'healthy');
 });

@@ -1,14 +1,17 @@
 // Names, asked for with dig: of containers, in both directions and both families, of services of several containers, and of
 // the world, from the servers that --dns names.
 
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run, testEngine, type TestEngine } from '../harness/engine.ts';
 import { cable, Machine } from '../harness/machine.ts';
 import { inOwnNetwork } from '../harness/netns.ts';
 
-inOwnNetwork(import.meta.url);
+// What the machine's /etc/resolv.conf says is this file's own, too.
+inOwnNetwork(import.meta.url, '--mount', '--propagation', 'private');
 
 const t = suite('names');
 const image = 'host:sleep';
@@ -122,6 +125,25 @@ t('other names are asked of the servers of --dns, from the host', async () => {
   assert.is(await verdict(inner, 'www.example.com', 'A'), 'NXDOMAIN, 0');
   assert.is(asked, '');
   await test.kapsel(['rm', '-f', 'inner']);
+});
+
+t('a resolver of the machine that nobody else reaches is asked for its containers', async () => {
+  const server = new URL('../harness/name-server.ts', import.meta.url).pathname;
+  // As systemd-resolved: in the container that address is the container's own.
+  const resolver = spawn(process.execPath, [server, '127.0.0.53', 'www.example.com=198.51.100.9']);
+  try {
+    await once(resolver.stdout, 'data');
+    writeFileSync(`${test.directory}/resolv.conf`, 'nameserver 127.0.0.53\noptions edns0\n');
+    const { exitCode } = await run('mount', ['--bind', `${test.directory}/resolv.conf`, '/etc/resolv.conf']);
+    assert.is(exitCode, 0);
+    await test.output('run', '-d', '--name', 'client', '--network', 'four', image, 'sleep', '600');
+    const { Pid } = (await (await test.engine.containers.get('client')).inspect()).State;
+    assert.equal(await dig(Pid, '+short', 'www.example.com', 'A'), ['198.51.100.9']);
+    await test.kapsel(['rm', '-f', 'client']);
+  } finally {
+    await run('umount', ['/etc/resolv.conf']);
+    resolver.kill();
+  }
 });
 
 t.run();

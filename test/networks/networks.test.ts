@@ -48,6 +48,30 @@ t('one is made, listed, inspected and removed', async () => {
   assert.is((await test.kapsel(['network', 'rm', '-f', 'web'])).exitCode, 0);
 });
 
+t('ls shows those that the filters leave', async () => {
+  await test.engine.networks.create('lan', { driver: 'macvlan', options: { parent: 'lan0' } });
+  const { id } = await test.engine.networks.create('used');
+  await test.output('create', '--network', 'used', 'host:sleep', 'sleep', '0');
+  const listed = async (...filters: string[]) => {
+    const flags = filters.flatMap((filter) => ['-f', filter]);
+    return lines(await test.output('network', 'ls', ...flags, '--format', '{{.Name}}'));
+  };
+  assert.equal(await listed('driver=macvlan'), ['lan']);
+  assert.equal(await listed('driver=null', 'driver=host'), ['host', 'none']);
+  assert.equal(await listed(`id=${id.slice(0, 9)}`), ['used']);
+  assert.equal(await listed('name=us'), ['used']);
+  assert.equal(await listed('type=builtin'), ['bridge', 'host', 'none']);
+  assert.equal(await listed('type=custom'), ['lan', 'used']);
+  assert.equal(await listed('dangling=true'), ['lan']);
+  assert.equal(await listed('dangling=false'), ['bridge', 'host', 'none', 'used']);
+  assert.equal(await listed('type=custom', 'driver=bridge'), ['used']);
+  const { exitCode, stderr } = await test.kapsel(['network', 'ls', '-f', 'colour=red']);
+  assert.is(exitCode, 1);
+  assert.match(stderr, "invalid filter 'colour'");
+  for (const { id } of await test.engine.containers.list({ all: true })) await test.output('rm', id);
+  await test.output('network', 'rm', 'lan', 'used');
+});
+
 t('each has addresses of its own', async () => {
   const subnets = async (name: string) => (await test.engine.networks.inspect(name)).subnets;
   await test.engine.networks.create('one');
@@ -82,6 +106,8 @@ t('what cannot be is said in one line and leaves nothing', async () => {
     [['--subnet', '10.1.0.0/24', '--ip-range', '10.1.0.0/16'], /invalid range/],
     [['--subnet', '10.1.0.0/24', '--subnet', '10.1.0.0/25'], /Pool overlaps/],
     [['--gateway', '10.2.0.1'], /no subnet contains 10\.2\.0\.1/],
+    [['--ipv4=false'], /IPv4 or IPv6 must be enabled/],
+    [['--ipv4=false', '--ipv6', '--subnet', '10.1.0.0/24'], /a network without IPv4 cannot have an IPv4 subnet/],
     [['-d', 'overlay'], /unknown network driver overlay/],
     [['-o', 'speed=9'], /unknown option speed of a bridge network/],
     [['-o', 'mtu=fast'], /invalid mtu 'fast'/],

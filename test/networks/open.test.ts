@@ -42,6 +42,38 @@ async function refused(args: string[], exitCode: number, message: RegExp): Promi
   assert.is(result.stderr.trim().split('\n').length, 1, result.stderr);
 }
 
+t('every port that is exposed is published at one that is free', async () => {
+  await serve('all', '-P', '--expose', '80', '--expose', '53/udp');
+  const [, port = ''] = /^0\.0\.0\.0:(\d+)\n\[::\]:\1\n$/.exec(await kapsel('port', 'all', '80')) ?? [];
+  assert.equal(await everywhere(Number(port)), ['all', 'all']);
+  const [, udp = ''] = /^0\.0\.0\.0:(\d+)\n\[::\]:\1\n$/.exec(await kapsel('port', 'all', '53/udp')) ?? [];
+  const { stdout } = await run('nft', ['get', 'element', 'inet', 'kapsel', 'any4', `{ udp . ${udp} }`]);
+  assert.match(stdout, /: 10\.\d+\.\d+\.\d+ \. 53/);
+  await kapsel('rm', '-f', 'all');
+});
+
+t('a range leads to a range, and of a range to one port the next that is free is taken', async () => {
+  const servers =
+    'for n in 80 81 82; do busybox mkdir $n; echo $n > $n/hostname; busybox httpd -p $n -h $n; done; sleep 600';
+  const flags = ['-d', '--name', 'range', '-w', '/srv', '--network', 'bridge', '-p', '8100-8102:80-82'];
+  await kapsel('run', ...flags, image, 'bash', '-c', servers);
+  for (const [at, port] of [80, 81, 82].entries()) {
+    for (let tries = 0; tries < 100 && (await fetched(`127.0.0.1:${8100 + at}`)) === 'no'; tries++);
+    assert.equal(await everywhere(8100 + at), [String(port), String(port)]);
+  }
+  for (const [name, port] of [
+    ['next', 8103],
+    ['last', 8104],
+  ] as const) {
+    await serve(name, '-p', '8100-8104:80');
+    assert.is(await kapsel('port', name), `80/tcp -> 0.0.0.0:${port}\n80/tcp -> [::]:${port}\n`);
+    assert.equal(await everywhere(port), [name, name]);
+  }
+  const more = ['run', '--rm', '--network', 'bridge', '-p', '8100-8104:80', image, 'true'];
+  await refused(more, 125, /port 0\.0\.0\.0:8104\/tcp is already published by container last/);
+  await kapsel('rm', '-f', 'range', 'next', 'last');
+});
+
 t('a running container gets ports and loses them, and a start brings them back', async () => {
   await serve('web', '-p', '127.0.0.1:8000:80');
   assert.is(await kapsel('port', 'web'), '80/tcp -> 127.0.0.1:8000\n');

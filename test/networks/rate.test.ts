@@ -27,9 +27,9 @@ t('a rate is written as for tc', () => {
 });
 
 /** What tc says of the rates of both ends of the only cable. */
-async function rates(name: string): Promise<string[]> {
+async function rates(name: string, device = 'eth0'): Promise<string[]> {
   const { State } = await (await test.engine.containers.get(name)).inspect();
-  const inside = await run('nsenter', ['--net', '--target', String(State.Pid), 'tc', 'qdisc', 'show', 'dev', 'eth0']);
+  const inside = await run('nsenter', ['--net', '--target', String(State.Pid), 'tc', 'qdisc', 'show', 'dev', device]);
   const outside = await run('tc', ['qdisc', 'show']);
   return [inside, outside].map(({ stdout }) => /tbf .*rate (\S+)/.exec(stdout)?.[1] ?? 'none');
 }
@@ -51,6 +51,18 @@ t('a container keeps its own rate, or that of its network', async () => {
     // The kernel takes the host's end away in its own time.
     for (let tries = 0; (await run('tc', ['qdisc', 'show'])).stdout.includes('tbf') && tries < 500; tries++);
   }
+});
+
+t('a container that comes to a network while it runs keeps the rate that it is given there', async () => {
+  await test.output('run', '-d', '--name', 'one', '--network', 'fast', image, 'sleep', '600');
+  await test.output('network', 'connect', '--network-opt', 'rate=5mbit', 'slow', 'one');
+  assert.equal(await rates('one', 'eth1'), ['5Mbit', '5Mbit']);
+  assert.is((await rates('one'))[0], 'none');
+  const wrong = ['network', 'connect', '--network-opt', 'speed=5mbit', 'slow', 'one'];
+  const { exitCode, stderr } = await test.kapsel(wrong);
+  assert.is(exitCode, 1);
+  assert.match(stderr, '--network-opt speed: no such option');
+  await test.output('rm', '-f', 'one');
 });
 
 t('a rate that is none, or that nobody would keep, is refused', async () => {

@@ -14,6 +14,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { suite } from 'uvu';
@@ -54,6 +55,9 @@ t.before(async () => {
     must('mknod', '-m', '666', `${directory}/dev/tun`, 'c', '10', '200');
     must('mount', '--bind', `${directory}/dev/tun`, '/dev/net/tun');
   }
+  // A name that nobody knows is soon known to be none: nobody serves names, and the machine itself says so.
+  writeFileSync(`${directory}/resolv.conf`, 'nameserver 127.0.0.1\n');
+  must('mount', '--bind', `${directory}/resolv.conf`, '/etc/resolv.conf');
   other = spawn('unshare', ['--net', 'sh', '-c', 'echo; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(other.stdout!, 'data');
   must('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', String(other.pid));
@@ -81,15 +85,18 @@ function kapsel(...args: string[]): Promise<CommandResult> {
 }
 
 function kapselWith(path: string, ...args: string[]): Promise<CommandResult> {
+  return run(process.execPath, [cli, ...args], { uid, cwd: '/', env: environment(path) });
+}
+
+function environment(path: string): Record<string, string> {
   const home = `${directory}/home`;
-  const env = {
+  return {
     HOME: home,
     PATH: path,
     KAPSEL_ROOT: `${home}/root`,
     KAPSEL_RUN_ROOT: `${home}/run`,
     KAPSEL_DEFAULT_NETWORK: '',
   };
-  return run(process.execPath, [cli, ...args], { uid, cwd: '/', env });
 }
 
 /** Those of the user that live, by the name that the kernel has of them. */
@@ -193,6 +200,21 @@ t('a published port sees who asks, from another machine, from here, and from con
   await until('nothing is left', nothing);
 });
 
+t('on a network of IPv6 alone its port is reached by both, and it reaches other machines and this one', async () => {
+  await kapsel('network', 'create', '--ipv6', '--ipv4=false', 'six');
+  await start('front', '--network', 'six', '-p', '8087:80');
+  assert.is((await elsewhere(get(`http://[${here6}]:8087/`))).stdout, `${there6}\n`);
+  const old = await elsewhere(`${get(`http://${here}:8087/`)} > /dev/null && echo reached`);
+  assert.is(old.stdout, 'reached\n', old.stderr);
+  const out = await kapsel('exec', 'front', 'bash', '-c', get(`http://[${there6}]/hostname`));
+  assert.is(out.stdout, readFileSync('/etc/hostname', 'utf8'), out.stderr);
+  const from = await kapsel('exec', 'front', 'bash', '-c', get('http://host.docker.internal:8087/'));
+  assert.is(from.stdout, `${here6}\n`, from.stderr);
+  await remove('front');
+  await kapsel('network', 'rm', 'six');
+  await until('nothing is left', nothing);
+});
+
 t('two have port 80 each, find each other by name, and share one holder and one way out', async () => {
   await Promise.all([
     start('one', '--network', 'web', '-p', '8081:80'),
@@ -218,6 +240,54 @@ t('two have port 80 each, find each other by name, and share one holder and one 
   assert.match(again.stderr, 'port 0.0.0.0:8081/tcp is already published by container one');
   await remove('one', 'two');
   await until('nothing is left', nothing);
+});
+
+t('a running one comes to a network and leaves it, and its ports are opened and closed', async () => {
+  await start('moves', '--network', 'web');
+  const must = async (...args: string[]) => {
+    const { exitCode, stderr } = await kapsel(...args);
+    assert.is(exitCode, 0, `${args.join(' ')}: ${stderr}`);
+  };
+  await must('network', 'create', 'back');
+  await must('network', 'connect', '--alias', 'visitor', 'back', 'moves');
+  const called = await inside(['--network', 'back'], `${get('http://visitor/')} > /dev/null && echo found`);
+  assert.is(called.stdout, 'found\n', called.stderr);
+  await must('port', 'add', 'moves', '-p', '8085:80');
+  assert.is((await elsewhere(get(`http://${here}:8085/`))).stdout, `${there}\n`);
+  await must('port', 'rm', 'moves', '80');
+  assert.is.not((await elsewhere(get(`http://${here}:8085/`))).exitCode, 0);
+  await must('network', 'disconnect', 'back', 'moves');
+  const gone = await inside(['--network', 'back'], 'getent hosts visitor moves || echo none');
+  assert.is(gone.stdout, 'none\n', gone.stderr);
+  const out = await kapsel('exec', 'moves', 'curl', '-sS', '-m', '5', `http://${there}/hostname`);
+  assert.is(out.stdout, readFileSync('/etc/hostname', 'utf8'), out.stderr);
+  await remove('moves');
+  await must('network', 'rm', 'back');
+  await until('nothing is left', nothing);
+});
+
+t('a command that is killed while it starts one leaves nothing', async () => {
+  const flags = ['run', '-d', '--network', 'web', '-p', '8086:80', image, 'sleep', '600'];
+  const empty = async () => {
+    const { stdout } = await kapsel('ps', '-aq');
+    if (stdout !== '') await remove(...stdout.trim().split('\n'));
+    await until('nothing is left', nothing);
+    assert.equal(readdirSync(`${directory}/home/run/containers`), []);
+  };
+  const begun = performance.now();
+  assert.is((await kapsel(...flags)).exitCode, 0);
+  const whole = performance.now() - begun;
+  await empty();
+  // All the way from the first instruction to the last.
+  for (let part = 1; part <= 10; part++) {
+    const env = { ...process.env, ...environment(process.env.PATH!) };
+    const command = spawn(process.execPath, [cli, ...flags], { uid, gid: uid, cwd: '/', env, stdio: 'ignore' });
+    const timer = setTimeout(() => command.kill('SIGKILL'), (whole * part) / 10);
+    await once(command, 'exit');
+    clearTimeout(timer);
+    await empty();
+  }
+  assert.is((await kapsel(...flags)).exitCode, 0);
 });
 
 t('what one may reach is decided outside of it', async () => {

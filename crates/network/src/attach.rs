@@ -178,9 +178,9 @@ fn set_up(namespace: BorrowedFd<'_>, interface: &Interface, rate: Option<u64>) -
         let mut socket = Socket::open(Family::Route)?;
         let index = link::index_of(&mut socket, name)?;
         let is_ipv6 = addresses.iter().any(|address| address.is_ipv6());
+        // Routes are those that are given, whatever a neighbour says; and nobody is asked whether an address is taken.
+        sysctl::ignore_routers(name)?;
         if is_ipv6 {
-            // Routes are those that are given, and nobody is asked whether an address is taken.
-            sysctl::interface(name, "accept_ra", "0")?;
             sysctl::interface(name, "accept_dad", "0")?;
         }
         let mut batch = Batch::new();

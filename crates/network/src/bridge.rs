@@ -57,8 +57,9 @@ fn complete(socket: &mut Socket, bridge: &Bridge, index: u32) -> Result<()> {
     let name = &bridge.name;
     let is_ipv6 = bridge.addresses.iter().any(|address| address.is_ipv6());
     let what = |part: &str| format!("cannot set {part} of the bridge {name}");
+    // A container must not tell the machine its routes, on a network of IPv4 either (CVE-2020-13401).
+    sysctl::ignore_routers(name)?;
     if is_ipv6 {
-        sysctl::interface(name, "accept_ra", "0")?;
         sysctl::interface(name, "accept_dad", "0")?;
     }
     let mut batch = Batch::new();

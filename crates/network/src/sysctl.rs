@@ -21,3 +21,11 @@ pub(crate) fn ensure(path: &str, value: &str) -> Result<()> {
 pub(crate) fn interface(name: &str, parameter: &str, value: &str) -> Result<()> {
     ensure(&format!("/proc/sys/net/ipv6/conf/{name}/{parameter}"), value)
 }
+
+/// What calls itself a router is not believed at an interface; on a machine without IPv6 nobody would.
+pub(crate) fn ignore_routers(name: &str) -> Result<()> {
+    interface(name, "accept_ra", "0").or_else(|error| match error.errno {
+        libc::ENOENT => Ok(()),
+        _ => Err(error),
+    })
+}

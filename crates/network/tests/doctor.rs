@@ -51,3 +51,21 @@ fn others_are_recognised_and_what_they_drop_is_told() {
     shell("nft flush table inet kapsel");
     assert_eq!(doctor("kapsel", &[]).unwrap().table, "changed");
 }
+
+#[test]
+fn whoever_keeps_chains_or_tables_of_known_names_is_recognised() {
+    let _socket = machine();
+    for (manager, ruleset) in [
+        ("podman", "table ip filter { chain NETAVARK_FORWARD { }; }"),
+        ("podman", "table inet netavark { }"),
+        ("ufw", "table ip filter { chain ufw-before-forward { }; }"),
+        ("kubernetes", "table ip nat { chain KUBE-SERVICES { }; }"),
+        ("libvirt", "table ip filter { chain LIBVIRT_FWX { }; }"),
+        ("lxd", "table inet lxd { }"),
+        ("docker", "table ip docker-bridges { }"),
+    ] {
+        assert_eq!(shell(&format!("nft '{ruleset}'")), "");
+        assert_eq!(doctor("kapsel", &[]).unwrap().managers, BTreeSet::from([manager]), "{ruleset}");
+        shell("nft flush ruleset");
+    }
+}

@@ -2,12 +2,12 @@
 
 mod common;
 
-use common::{Place, bridge, container, interface, machine, parse, shell};
+use common::{Place, bridge, container, interface, machine, output, parse, shell};
 use kapsel_network::attach::{attach, detach, route};
 use kapsel_network::bridge::{ensure, forward, remove};
 use kapsel_network::description::Interface;
 use kapsel_network::netlink::{Family, Socket};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_bridge_is_made_once_and_has_what_was_asked_for() {
@@ -178,6 +178,46 @@ fn without_an_ipv6_address_there_is_none_at_all() {
     attach(&mut host, place.fd(), &parse(&interface)).unwrap();
     assert!(!place.shell("ip -6 addr show dev eth0").contains("inet6"));
     assert!(!shell("ip -6 addr").contains("fe80"), "{}", shell("ip -6 addr"));
+}
+
+/// A router's advertisement, with a prefix to make addresses of, to everybody at an interface. A router is a neighbour:
+/// what could have come by another is ignored (RFC 4861, section 6.1.2).
+const ADVERTISE: &str = "
+import socket, struct
+out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+router = struct.pack('!BBHBBHII', 134, 0, 0, 64, 0, 1800, 0, 0)
+prefix = struct.pack('!BBBBIII16s', 3, 4, 64, 0xC0, 1800, 1800, 0, socket.inet_pton(socket.AF_INET6, '2001:db8::'))
+out.sendto(router + prefix, ('ff02::1', 0, 0, socket.if_nametoindex('eth0')))
+";
+
+#[test]
+fn nobody_believes_a_container_that_says_it_is_a_router() {
+    let mut host = machine();
+    for (network, families) in [(7, 2), (8, 1)] {
+        let only = |list: &mut Value| list.as_array_mut().unwrap().truncate(families);
+        let mut bridge = bridge(network);
+        only(&mut bridge["addresses"]);
+        let places = [2, 3].map(|number| {
+            let mut interface = interface(&bridge, number);
+            only(&mut interface["addresses"]);
+            only(&mut interface["gateways"]);
+            let place = Place::new();
+            attach(&mut host, place.fd(), &parse(&interface)).unwrap();
+            place
+        });
+        let [liar, victim] = places;
+        let sent = liar.shell("ip addr add fe80::bad/64 dev eth0 nodad");
+        assert_eq!(sent + &output(liar.command("python3").args(["-c", ADVERTISE])), "");
+        // What comes later has come: the advertisement has, too.
+        for end in ["1", "3"] {
+            let shown = liar.shell(&format!("ping -c1 -W2 10.{network}.0.{end}"));
+            assert!(shown.contains(" 0% packet loss"), "{shown}");
+        }
+        for found in [victim.shell("ip -6 route; ip -6 addr"), shell("ip -6 route; ip -6 addr")] {
+            assert!(!found.contains("fe80::bad") && !found.contains("2001:db8:"), "{found}");
+        }
+    }
 }
 
 #[test]

@@ -112,7 +112,10 @@ fn take_address(transaction: &Transaction<'_>, container_id: &str, wanted: &Addr
             .execute((network_id, subnet, number))?;
         return Ok(number);
     }
-    let error = Error::new("NETWORK_FULL", "no address of the network's range is free");
+    let network: String = transaction
+        .prepare_cached("SELECT name FROM networks WHERE id = ?1")?
+        .query_row([network_id], |row| row.get(0))?;
+    let error = Error::new("NETWORK_FULL", format!("no address of network {network} is free"));
     Err(error.hint("remove containers from it, or make a network with a larger subnet"))
 }
 

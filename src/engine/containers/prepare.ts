@@ -104,7 +104,11 @@ function hostAddress(wiring: Wiring | undefined): string | undefined {
   const gateway = wiring?.interfaces.flatMap(({ gateways }) => gateways)[0];
   if (gateway === undefined || !isRootless()) return gateway;
   const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  return addresses.find(({ internal, family }) => !internal && family === 'IPv4')?.address ?? gateway;
+  const wanted = gateway.includes(':') ? 'IPv6' : 'IPv4';
+  const usable = addresses.find(
+    ({ internal, family, address }) => !internal && family === wanted && !address.startsWith('fe80:'),
+  );
+  return usable?.address ?? gateway;
 }
 
 /** On networks of the engine the monitor answers, and asks the servers that are meant. */
@@ -116,7 +120,8 @@ function resolver({ dns }: Settings, wiring: Wiring | undefined): string {
     file.split('\n').flatMap((line) => (line.startsWith(`${word} `) ? line.trim().split(/\s+/).slice(1) : []));
   const asked = wiring ? [nameServer] : servers.length > 0 ? servers : of('nameserver');
   const domains = search.length > 0 ? search : of('search');
-  const manners = [...(options.length > 0 ? options : of('options')), ...(wiring ? ['ndots:0'] : [])];
+  const manners = [...(options.length > 0 ? options : of('options'))];
+  if (wiring && !manners.some((manner) => manner.startsWith('ndots:'))) manners.push('ndots:0');
   return [
     ...asked.map((server) => `nameserver ${server}`),
     ...(domains.length > 0 && !domains.includes('.') ? [`search ${domains.join(' ')}`] : []),

@@ -9,6 +9,7 @@ export function inspection(network: Network): object {
     Created: network.createdAt,
     Scope: 'local',
     Driver: network.driver,
+    EnableIPv4: network.ipv4,
     EnableIPv6: network.ipv6,
     IPAM: {
       Driver: 'default',

@@ -20,7 +20,7 @@ import { ConflictError, NotFoundError } from '../errors.ts';
 import { freeInterface } from './endpoints.ts';
 import { lockNetworks } from './lock.ts';
 import { repair } from './repair.ts';
-import { nameFile, placesOf, want, wire } from './wiring.ts';
+import { checkFamilies, nameFile, placesOf, want, wire } from './wiring.ts';
 
 /** Makes a running container's networks what its rows say, but for one that it is about to leave. */
 type Rewire = (settings: Settings, without?: string) => Promise<void>;
@@ -47,6 +47,7 @@ export async function connect(
     }
     const request = { ...asked, interface: asked.interface ?? freeInterface(network, taken) };
     const document = network.document as Parameters<typeof want>[0]['document'];
+    checkFamilies({ row: network, document, request });
     for (const at of document.subnets.keys()) want({ row: network, document, request }, at);
     engine.database.insertEndpoint({ networkId: network.id, containerId: row.id, document: request });
     try {

@@ -10,8 +10,9 @@ export type NetworkDriver = 'bridge' | 'macvlan';
 export interface NetworkOptions {
   /** `bridge` unless told. */
   driver?: NetworkDriver | string | undefined;
-  /** Free ones where left out: of IPv4, and of IPv6 where `ipv6`. */
+  /** Free ones where left out: of IPv4 unless `ipv4` is false, and of IPv6 where `ipv6`. */
   subnets?: readonly SubnetOptions[] | undefined;
+  ipv4?: boolean | undefined;
   ipv6?: boolean | undefined;
   /** Nothing but its own containers is reachable. */
   internal?: boolean | undefined;
@@ -104,6 +105,9 @@ export function understand(
     throw invalid(`invalid host-address '${address}': it is no IP address`);
   const prefix = known.get('prefix');
   const parent = known.get('parent');
+  if (driver === 'macvlan' && parent === undefined) {
+    throw invalid('a macvlan network needs an interface of this machine: give -o parent=NAME');
+  }
   const rate = known.get('rate');
   const bytes = parseRate(rate ?? '');
   if (rate !== undefined && bytes === undefined) throw invalid(`invalid rate '${rate}': ${rateHelp}`);

@@ -91,14 +91,14 @@ function take(engine: Engine, id: string, mapping: PortMapping, usual: string | 
 }
 
 /**
- * Each port with the container's address of its own family. Of a family that it lacks there is none, but that a port of
- * IPv6 may be `relayed` to an address of IPv4. `addresses`: with their bits.
+ * Each port with the container's address of its own family. Of a family that it lacks there is none, but that one may
+ * be `relayed` to an address of the other. `addresses`: with their bits.
  */
 export function leadTo(ports: readonly PortRow[], addresses: readonly string[] = [], relayed = false): PublishedPort[] {
   const own = addresses.map(withoutBits);
   return ports.flatMap(({ protocol, address: host, port, containerPort }) => {
     const isIPv6 = host.includes(':');
-    const address = own.find((each) => each.includes(':') === isIPv6) ?? (relayed && isIPv6 ? own[0] : undefined);
+    const address = own.find((each) => each.includes(':') === isIPv6) ?? (relayed ? own[0] : undefined);
     if (address === undefined) return [];
     const isPlain = every.includes(host) && address.includes(':') === isIPv6;
     return [{ protocol, ...(isPlain ? {} : { hostAddress: host }), hostPort: port, address, containerPort }];

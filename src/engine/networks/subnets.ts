@@ -126,6 +126,10 @@ export function leasable({ subnet, gateway, range, reserved = [] }: NetworkSubne
   };
 }
 
+export function hasFamily(subnets: readonly NetworkSubnet[], family: 4 | 6): boolean {
+  return subnets.some(({ subnet }) => parseSubnet(subnet)?.family === family);
+}
+
 /** The address of that number, with the prefix's bits. */
 export function addressIn({ subnet }: NetworkSubnet, number: number): string {
   const block = parseSubnet(subnet) as Subnet;

@@ -14,7 +14,7 @@ import { type Address, contains, numberOf, parseAddress, parseSubnet, type Subne
 import type { NetworkDocument } from './options.ts';
 import { leadTo, mappingsOf, publish, type PublishedPort } from './publishing.ts';
 import { parseRate } from './rate.ts';
-import { addressIn, leasable, type NetworkSubnet } from './subnets.ts';
+import { addressIn, hasFamily, leasable, type NetworkSubnet } from './subnets.ts';
 
 /** By what names others on a network find the container. */
 export interface NetworkNames {
@@ -44,7 +44,7 @@ export interface Wiring {
   services: {
     names: { records: string[]; /** `ADDRESS:PORT` */ upstreams: string[]; aside: boolean };
     egress?: Egress;
-    /** Held for it: those above, and those of IPv6 that lead to an address of IPv4. */
+    /** Held for it: those above, and those of a family that the container lacks, which lead to the other. */
     ports: PublishedPort[];
   };
   names: NetworkNames[];
@@ -80,6 +80,7 @@ export function wire(engine: Engine, id: string, settings: Settings, without?: s
   const places = placesOf(engine, id).filter(({ row }) => row.id !== without);
   const main = leadingOut(places);
   const published = publish(engine, id, mappingsOf(settings), usualAddress(engine, places));
+  for (const place of places) checkFamilies(place);
   const missing = places.flatMap((place) =>
     subnetsOf(place)
       .filter((at) => !(at in place.leases))
@@ -228,6 +229,20 @@ export function want(
   const asked = family === 4 ? request.ip : request.ip6;
   const exactly = asked === undefined ? undefined : exactNumber(row.name, block, asked);
   return { networkId: row.id, subnet, ...leasable(block), ...(exactly !== undefined && { exactly }) };
+}
+
+/** ADDRESS_INVALID where an address is asked for of a family that the network has not. */
+export function checkFamilies({ row, document, request }: Pick<Place, 'row' | 'document' | 'request'>): void {
+  for (const [family, asked] of [
+    [4, request.ip],
+    [6, request.ip6],
+  ] as const) {
+    if (asked === undefined || hasFamily(document.subnets, family)) continue;
+    throw new InvalidArgumentError(
+      'ADDRESS_INVALID',
+      `invalid address ${asked}: network ${row.name} has no IPv${family}`,
+    );
+  }
 }
 
 function exactNumber(network: string, { subnet, gateway }: NetworkSubnet, asked: string): number {

@@ -17,7 +17,7 @@ pub const INTERFACE: &str = "tap0";
 const PROGRAMS: [(&str, &str); 2] = [
     (
         "pasta",
-        "--foreground --quiet --config-net --no-map-gw --no-dhcp --no-dhcpv6 --no-ndp --no-ra \
+        "--foreground --quiet --config-net --no-map-gw --no-dhcp --no-dhcpv6 --no-ra \
          --tcp-ports none --udp-ports none --tcp-ns none --udp-ns none --ns-ifname tap0 \
          --address 169.254.88.100 --netmask 255.255.255.0 --gateway 169.254.88.2 \
          --address fd6b:6170:7365::100 --gateway fd6b:6170:7365::2 --netns-only --netns @",

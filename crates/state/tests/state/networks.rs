@@ -107,7 +107,8 @@ fn no_address_is_given_twice_and_one_given_back_rests_longest() {
     database.starting(&one).unwrap();
     assert_eq!(database.lease(&one, &any, &[]).unwrap(), [4], "2 was given back a moment ago");
     let rest: Vec<_> = std::iter::repeat_n(wanted(&network, None), 4).collect();
-    assert_eq!(database.lease(&two, &rest, &[]).unwrap_err().code, "NETWORK_FULL");
+    let error = database.lease(&two, &rest, &[]).unwrap_err();
+    assert_eq!((error.code, error.message.as_str()), ("NETWORK_FULL", "no address of network web is free"));
     assert_eq!(database.lease(&two, &rest[..3], &[]).unwrap(), [5, 6, 2], "a lease that failed took nothing");
 }
 
