@@ -324,6 +324,17 @@ pub fn cgroups(path: &str) -> Vec<PathBuf> {
     paths.filter(|path| path.exists()).collect()
 }
 
+/// What a file of the container's cgroup has, in the hierarchy that has such a file.
+pub fn file(world: &World, name: &str) -> Option<String> {
+    let file = cgroups(&world.cgroup).iter().map(|path| path.join(name)).find(|file| file.is_file())?;
+    Some(fs::read_to_string(file).unwrap().trim().to_owned())
+}
+
+/// The same by its name in version 1 or in version 2.
+pub fn setting(world: &World, v1: &str, v2: &str) -> String {
+    file(world, v1).or_else(|| file(world, v2)).expect("the file")
+}
+
 /// Tries until there is something.
 #[track_caller]
 pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
