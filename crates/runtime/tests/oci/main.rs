@@ -13,6 +13,9 @@ mod limits;
 mod report;
 mod rootless;
 mod stdio;
+mod systemd;
 mod terminal;
 mod tracer;
 mod types;
+
+use kapsel_cgroups::{Cgroup, LinuxResources};
