@@ -95,7 +95,8 @@ fn every_flag_of_update_is_a_limit_that_the_kernel_then_has() {
     let world = World::sleeper().set("/linux/resources", json!({"memory": {"limit": 128 << 20}})).started();
     for (flags, files) in FLAGS {
         let said = world.call(&[&["update"], *flags, &["c"]].concat());
-        let Some((is, should)) = files.iter().find_map(|(name, value)| Some((file(&world, name)?, value))) else {
+        let Some((is, should)) = files.iter().find_map(|(name, value)| Some((file(&world, name)?, value)))
+        else {
             // Nothing is silently left out.
             assert!(said.status == 1 && said.stderr.contains("leave "), "{flags:?}: {said:?}");
             eprintln!("skipped: this kernel has no file for {flags:?}");

@@ -13,7 +13,8 @@ use crate::harness::*;
 
 /// A property of a unit, as systemd knows it.
 fn property(unit: &str, name: &str) -> String {
-    let shown = Command::new("systemctl").args(["show", "--value", "--property", name, unit]).output().unwrap();
+    let shown =
+        Command::new("systemctl").args(["show", "--value", "--property", name, unit]).output().unwrap();
     assert!(shown.status.success(), "{shown:?}");
     String::from_utf8(shown.stdout).unwrap().trim().to_owned()
 }
