@@ -109,6 +109,30 @@ fn every_flag_of_update_is_a_limit_that_the_kernel_then_has() {
     world.nothing_remains();
 }
 
+/// Makes a cgroup in every hierarchy that it sees, and says in how many it may and may not.
+const MAKER: &str = "made=0 refused=0; for d in /sys/fs/cgroup /sys/fs/cgroup/*; do [ -e $d/cgroup.procs ] || continue; \
+    if mkdir $d/inside 2>/dev/null; then made=$((made + 1)); busybox rmdir $d/inside; else refused=$((refused + 1)); fi; \
+    done; [ $made -gt 0 ] && echo made; [ $refused -gt 0 ] && echo refused; exit 0";
+
+#[test]
+fn a_cgroup_mount_is_writable_where_that_was_asked_for_and_it_is_the_containers_own() {
+    let made = |options: Value, with_namespace: bool| {
+        let mut world = World::new(MAKER);
+        if !with_namespace {
+            world.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|it| it["type"] != "cgroup");
+        }
+        let mount = json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options});
+        world.config["mounts"].as_array_mut().unwrap().push(mount);
+        let output = world.ok(&["run", "c"]);
+        world.nothing_remains();
+        output
+    };
+    assert_eq!(made(json!(["nosuid", "noexec", "nodev", "rw"]), true), "made\n");
+    assert_eq!(made(json!(["nosuid", "noexec", "nodev", "ro"]), true), "refused\n");
+    // Without a namespace of its own it would be the host's.
+    assert_eq!(made(json!(["nosuid", "noexec", "nodev", "rw"]), false), "refused\n");
+}
+
 #[test]
 fn only_the_devices_that_every_container_has_can_be_opened_unless_more_are_allowed() {
     let open = "for d in null zero full random urandom tty ptmx; do true < /dev/$d || echo no $d; done 2>/dev/null; \
