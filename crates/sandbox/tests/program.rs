@@ -299,19 +299,8 @@ fn the_working_directory_is_made_inside() {
 
 #[test]
 fn the_callers_keys_stay_behind() {
-    const SESSION: i32 = -3;
-    // SAFETY: each call gets the integers and C strings that keyctl(2) and add_key(2) want; the new session keyring is
-    // this thread's, and its children's.
-    let key = unsafe {
-        libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<libc::c_char>());
-        let (kind, name) = (c"user".as_ptr(), c"kapsel-test-key".as_ptr());
-        let key = libc::syscall(libc::SYS_add_key, kind, name, c"secret".as_ptr(), 6, SESSION);
-        // KEYCTL_SETPERM: only whoever holds the ring sees the key.
-        libc::syscall(libc::SYS_keyctl, 5, key, 0x3f00_0000);
-        key
-    };
-    assert!(key > 0);
-    let has_key = |text: &str| text.contains("kapsel-test-key");
+    let key = common::session_key();
+    let has_key = |text: &str| text.contains(key);
     assert!(has_key(&fs::read_to_string("/proc/thread-self/root/proc/keys").unwrap()));
     let inside =
         Sandbox::new("cat /proc/keys").config(|config| config["linux"]["maskedPaths"] = json!([])).output();

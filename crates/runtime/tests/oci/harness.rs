@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::common::processes_with;
+
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -171,13 +173,7 @@ impl World {
 
     /// Every living process that has to do with this test: those whose environment says so.
     pub fn processes(&self) -> Vec<i32> {
-        let has_mark = |pid: &i32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == self.mark.as_bytes())
-        };
-        let numbers =
-            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers.filter(has_mark).collect()
+        processes_with(&self.mark)
     }
 
     /// What there is of the container outside its bundle: processes, cgroups, mounts, and the runtime's files.
