@@ -145,8 +145,8 @@ fn endless(point: &str, before: &[&[&str]], last: &[&str]) -> Said {
 #[test]
 fn one_that_never_ends_is_killed_when_its_time_is_over() {
     let (create, start) = (&["create", "c"][..], &["start", "c"][..]);
-    let table: [(&str, &[&[&str]], &[&str], i32); 6] = [
-        ("prestart", &[], create, 1),
+    let table = [
+        ("prestart", &[][..], create, 1),
         ("createRuntime", &[], create, 1),
         ("createContainer", &[], create, 1),
         ("startContainer", &[create], start, 1),
