@@ -125,13 +125,15 @@ t('export is the whole tree, and import takes it', async () => {
 
 t('what a container swaps for links out of it while it is exported and committed is not followed', async () => {
   // CVE-2018-15664: looked at as a directory or a file, and a link to the host's when it is opened.
-  const [outside, secret] = [join(scratch.path, 'outside'), `the host's ${randomUUID()}`];
+  const [outside, secret] = [join(scratch.path, 'outside'), randomUUID()];
+  // As long: no more is read than was announced.
+  const mine = secret.replaceAll(/[^-]/g, 'x');
   const names = Array.from({ length: 20 }, (_, at) => `${at}`);
   await mkdir(outside);
   for (const name of names) await writeFile(join(outside, name), secret);
   const swap = (name: string, target: string) =>
     `busybox mv ${name} aside; busybox ln -s ${target} ${name}; busybox rm ${name}; busybox mv aside ${name}`;
-  const script = `cd /data; busybox mkdir tree; for n in ${names.join(' ')}; do echo mine > tree/$n; done; echo mine > file
+  const script = `cd /data; busybox mkdir tree; for n in ${names.join(' ')}; do echo ${mine} > tree/$n; done; echo ${mine} > file
     echo ready; while :; do ${swap('tree', outside)}; ${swap('file', `${outside}/1`)}; done`;
   const swapping = await test.engine.containers.start('base:1', { command: ['sh', '-c', script] });
   try {
@@ -147,7 +149,7 @@ t('what a container swaps for links out of it while it is exported and committed
     const { stdout } = await test.engine.containers.run('swapped:1', {
       command: ['sh', '-c', 'cat /data/tree/* /data/aside/* /data/file /data/aside 2>/dev/null; true'],
     });
-    assert.match(stdout, /^(mine\n)*$/);
+    assert.match(stdout, /^([x-]*\n)*$/);
   } finally {
     await swapping.remove({ force: true });
   }
