@@ -2,7 +2,7 @@
 // refuses (one line says what to do, and the container goes on), with it the container is brought back.
 // deadline: 180
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
@@ -228,6 +228,26 @@ t('--page-server: memory goes elsewhere, and is the same', async () => {
   const speaker = await all.restore(made);
   await all.ask(made.id, 'on');
   assert.match(await speaker.line(), /^1 on /);
+});
+
+t('--lazy-pages and --status-fd: who waits is told that the memory can be fetched', async () => {
+  const made = await all.bundle(counter);
+  await all.start(made);
+  const port = await freePort();
+  const flags = ['--lazy-pages', `--page-server=127.0.0.1:${port}`, '--image-path', made.images];
+  if (spawnSync(all.program, ['check', '--feature', 'uffd-noncoop']).status !== 0) {
+    return all.complains(/userfaultfd/, ['checkpoint', ...flags, made.id]);
+  }
+  const dump = all.spawn(['checkpoint', ...flags, '--status-fd', '3', made.id], ['ignore', 'ignore', 'ignore', 'pipe']);
+  const ended = once(dump, 'exit');
+  const [told] = (await once(dump.stdio[3]!, 'data')) as [Buffer];
+  assert.equal([...told], [0]);
+  // All but what is lazy has been written; the server listens, and ends with the one who has come to fetch the rest.
+  assert.ok((await readdir(made.images)).includes('inventory.img'));
+  const client = connect(port, '127.0.0.1');
+  await once(client, 'connect');
+  client.end();
+  await ended;
 });
 
 t('restore --console-socket --detach: somebody else gets the terminal', async () => {
