@@ -1,6 +1,6 @@
 // Bundles of a test's own, kapsel-runtime on a root and a cgroup of its own, and a real CRIU.
 
-import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
@@ -95,6 +95,12 @@ export class Containers {
   runtime(args: string[], env: Record<string, string> = {}): Promise<CommandResult> {
     const global = ['--root', join(this.directory, 'state')];
     return run(runtimePath(), [...global, ...args], { env: { ...this.#env, ...env } });
+  }
+
+  /** One that the test goes on beside. */
+  spawn(args: string[], stdio: StdioOptions): ChildProcess {
+    const global = ['--root', join(this.directory, 'state')];
+    return spawn(runtimePath(), [...global, ...args], { stdio, env: { ...process.env, ...this.#env } });
   }
 
   async succeeds(args: string[]): Promise<string> {

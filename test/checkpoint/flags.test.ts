@@ -2,10 +2,10 @@
 // refuses (one line says what to do, and the container goes on), with it the container is brought back.
 // deadline: 180
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, readFile, readdir, rm, stat } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { suite } from 'uvu';
@@ -228,6 +228,52 @@ t('--page-server: memory goes elsewhere, and is the same', async () => {
   const speaker = await all.restore(made);
   await all.ask(made.id, 'on');
   assert.match(await speaker.line(), /^1 on /);
+});
+
+t('--lazy-pages and --status-fd: who waits is told that the memory can be fetched', async () => {
+  const made = await all.bundle(counter);
+  await all.start(made);
+  const port = await freePort();
+  const flags = ['--lazy-pages', `--page-server=127.0.0.1:${port}`, '--image-path', made.images];
+  if (spawnSync(all.program, ['check', '--feature', 'uffd-noncoop']).status !== 0) {
+    return all.complains(/userfaultfd/, ['checkpoint', ...flags, made.id]);
+  }
+  const dump = all.spawn(['checkpoint', ...flags, '--status-fd', '3', made.id], ['ignore', 'ignore', 'ignore', 'pipe']);
+  const ended = once(dump, 'exit');
+  const [told] = (await once(dump.stdio[3]!, 'data')) as [Buffer];
+  assert.equal([...told], [0]);
+  // All but what is lazy has been written; the server listens, and ends with the one who has come to fetch the rest.
+  assert.ok((await readdir(made.images)).includes('inventory.img'));
+  const client = connect(port, '127.0.0.1');
+  await once(client, 'connect');
+  client.end();
+  await ended;
+});
+
+t('restore --console-socket --detach: somebody else gets the terminal', async () => {
+  const script = 'n=0; echo ready; while read line; do n=$((n + 1)); echo "$n $line"; done';
+  const made = await all.bundle(script, { terminal: true });
+  const first = all.inTerminal(['run', '--bundle', made.path, made.id]);
+  await first.sees(/ready/);
+  first.child.stdin.write('one\r');
+  await first.sees(/1 one/);
+  await all.succeeds(['checkpoint', '--image-path', made.images, made.id]);
+  const socket = join(made.path, 'console');
+  const receives = `import os, socket
+s = socket.socket(socket.AF_UNIX); s.bind(${JSON.stringify(socket)}); s.listen(); print('listening')
+fd = socket.recv_fds(s.accept()[0], 100, 1)[1][0]; print('received')
+s.accept(); os.write(fd, b'two\\n'); seen = b''
+while b'2 two' not in seen: seen += os.read(fd, 100)
+print('answered')`;
+  const receiver = helper('python3', ['-uc', receives]);
+  assert.is(await receiver.line(), 'listening');
+  const words = ['restore', '--detach', '--bundle', made.path, '--image-path', made.images];
+  await all.complains(/--console-socket/, [...words, made.id]);
+  await all.succeeds([...words, '--console-socket', socket, made.id]);
+  assert.is(await receiver.line(), 'received');
+  // It types once the container runs.
+  connect(socket).end();
+  assert.is(await receiver.line(), 'answered');
 });
 
 t.run();

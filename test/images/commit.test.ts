@@ -1,10 +1,13 @@
 // `commit`, `diff` and `export` of a container, and `image diff` and `image tree` of what comes of it.
 
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Container } from '../../src/index.ts';
@@ -33,7 +36,7 @@ t.before(async () => {
   });
   // Until it has written all of it.
   while (!(await container.exec({ command: ['cat', '/data/opaque/above'] })).stdout.includes('more')) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await setTimeout(20);
   }
 });
 t.after(async () => {
@@ -118,6 +121,38 @@ t('export is the whole tree, and import takes it', async () => {
   const toFile = await test.kapsel(['export', '-o', join(scratch.path, 'two.tar'), 'changing']);
   assert.is(toFile.exitCode, 0, toFile.stderr);
   execFileSync('cmp', [path, join(scratch.path, 'two.tar')]);
+});
+
+t('what a container swaps for links out of it while it is exported and committed is not followed', async () => {
+  // CVE-2018-15664: looked at as a directory or a file, and a link to the host's when it is opened.
+  const [outside, secret] = [join(scratch.path, 'outside'), randomUUID()];
+  // As long: no more is read than was announced.
+  const mine = secret.replaceAll(/[^-]/g, 'x');
+  const names = Array.from({ length: 20 }, (_, at) => `${at}`);
+  await mkdir(outside);
+  for (const name of names) await writeFile(join(outside, name), secret);
+  const swap = (name: string, target: string) =>
+    `busybox mv ${name} aside; busybox ln -s ${target} ${name}; busybox rm ${name}; busybox mv aside ${name}`;
+  const script = `cd /data; busybox mkdir tree; for n in ${names.join(' ')}; do echo ${mine} > tree/$n; done; echo ${mine} > file
+    echo ready; while :; do ${swap('tree', outside)}; ${swap('file', `${outside}/1`)}; done`;
+  const swapping = await test.engine.containers.start('base:1', { command: ['sh', '-c', script] });
+  try {
+    while (!(await test.kapsel(['logs', swapping.id])).stdout.includes('ready')) await setTimeout(20);
+    for (let round = 0; round < 20; round++) {
+      const chunks: Uint8Array[] = [];
+      await swapping.export(async (tar) => {
+        for await (const chunk of tar) chunks.push(chunk);
+      });
+      assert.not.ok(Buffer.concat(chunks).includes(secret), `round ${round}`);
+    }
+    await swapping.commit({ reference: 'swapped:1' });
+    const { stdout } = await test.engine.containers.run('swapped:1', {
+      command: ['sh', '-c', 'cat /data/tree/* /data/aside/* /data/file /data/aside 2>/dev/null; true'],
+    });
+    assert.match(stdout, /^([x-]*\n)*$/);
+  } finally {
+    await swapping.remove({ force: true });
+  }
 });
 
 t('with SOURCE_DATE_EPOCH the same changes are the same image, and the same tar', async () => {

@@ -68,14 +68,13 @@ impl Gate {
         gone(&go)?;
         let mut buffer = [0u8; LONGEST + 1];
         let length = read(&fate, &mut buffer).unwrap_or_default();
-        // Two messages at most, without seams: "executing", which is one byte, and what then failed.
-        match buffer[..length].split_first() {
-            Some((byte, [])) if matches!(parse(&[*byte], None), Ok(Message::Executing)) => Ok(()),
-            Some((_, failed)) => match parse(failed, None)? {
-                Message::Failed(error) => Err(error),
-                _ => Err(nobody()),
-            },
-            None => Err(nobody()),
+        let told = &buffer[..length];
+        // Two messages at most, without seams: "executing", which is one byte, and what then failed. A hook fails before.
+        let executing = matches!(parse(told, None), Ok(Message::Executing));
+        match parse(&told[usize::from(executing)..], None)? {
+            Message::End if executing => Ok(()),
+            Message::Failed(error) => Err(error),
+            _ => Err(nobody()),
         }
     }
 

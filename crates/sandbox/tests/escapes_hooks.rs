@@ -4,6 +4,8 @@
 //! | escape | test | failed when |
 //! |---|---|---|
 //! | CVE-2021-30465 with hooks | `links_of_the_image_…` | resolve.rs: no RESOLVE_IN_ROOT |
+//! | devices behind a link and `..` | `a_device_that_…` | resolve.rs: no RESOLVE_IN_ROOT |
+//! | masks behind a link and `..` | `what_is_masked_…` | never by resolve.rs alone: the host is gone when masks are made |
 //! | CVE-2021-30465, 2024-45310 with hooks | `a_mount_point_that_keeps_changing_…` | resolve.rs: no RESOLVE_IN_ROOT |
 //! | CVE-2026-41579 with hooks | `a_dev_that_is_a_link_…` | mounts/build.rs: `plain` is false (for /dev, devices.rs and masks refuse as well) |
 //! | CVE-2024-21626 for hooks | `hooks_inherit_nothing_…` | hooks.rs: no close_on_exec_from; streams.rs: no close_range; gate.rs: no O_CLOEXEC |
@@ -69,6 +71,58 @@ fn links_of_the_image_stay_inside_while_the_host_is_still_there() {
         assert!(volume.join("inside").exists(), "{target}");
         assert_eq!(fs::read_to_string(seen).unwrap(), "secret\n", "{target}");
         assert_eq!(names(&victim), ["secret"], "{target}");
+    }
+}
+
+/// Links of an image that lead to a directory of the host's, where the image has one of the same name.
+const WAYS_OUT: [&str; 2] = ["{victim}", "../../../../../../../../..{victim}"];
+
+#[test]
+fn a_device_that_climbs_or_is_behind_a_link_is_made_inside() {
+    for target in WAYS_OUT {
+        let sandbox = Sandbox::new("ls /out /climbed");
+        let victim = victim(&sandbox);
+        let place = victim.to_str().unwrap();
+        symlink(target.replace("{victim}", place), sandbox.path("image/out")).unwrap();
+        let paths = [
+            "/out/linked".to_owned(),
+            format!("/dev/../../../../../../../..{place}/climbed"),
+            "/../climbed".to_owned(),
+        ];
+        let node = |path: &String| json!({"path": path, "type": "c", "major": 1, "minor": 3});
+        let nodes: Vec<Value> = paths.iter().map(node).collect();
+        let sandbox = with_hooks(sandbox, json!({"createContainer": [hook("true")]}))
+            .config(|config| config["linux"]["devices"] = json!(nodes));
+        let outcome = sandbox.run();
+        assert_eq!(names(&victim), ["secret"], "{target}: {outcome:?}");
+        assert_eq!(outcome.out, "/climbed\n\n/out:\nclimbed\nlinked\n", "{target}: {outcome:?}");
+    }
+}
+
+#[test]
+fn what_is_masked_or_read_only_behind_a_link_is_what_is_inside() {
+    for target in WAYS_OUT {
+        let sandbox = Sandbox::new("cat /out/secret; echo more > /out/file; cat /out/file");
+        let victim = victim(&sandbox);
+        let place = victim.to_str().unwrap();
+        symlink(target.replace("{victim}", place), sandbox.path("image/out")).unwrap();
+        let inside = sandbox.path("image").join(&place[1..]);
+        fs::create_dir_all(&inside).unwrap();
+        fs::write(inside.join("secret"), "the image's").unwrap();
+        fs::write(inside.join("file"), "as it was").unwrap();
+        fs::write(victim.join("file"), "the host's").unwrap();
+        let seen = sandbox.path("seen");
+        // In the container's mount namespace, with everything covered: what of the host is?
+        let look = hook(&format!("cat {place}/secret {place}/file > {}; : > {place}/file", seen.display()));
+        let sandbox = with_hooks(sandbox, json!({"createContainer": [look]})).config(|config| {
+            config["linux"]["maskedPaths"] = json!(["/out/secret"]);
+            config["linux"]["readonlyPaths"] = json!([format!("/../..{place}/file")]);
+        });
+        let outcome = sandbox.run();
+        assert_eq!(outcome.out, "as it was", "{target}: {outcome:?}");
+        assert!(outcome.err.contains("Read-only file system"), "{target}: {outcome:?}");
+        assert_eq!(fs::read_to_string(seen).unwrap(), "the host'sthe host's", "{target}");
+        assert_eq!(fs::read_to_string(victim.join("file")).unwrap(), "", "{target}");
     }
 }
 

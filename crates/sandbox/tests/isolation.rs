@@ -133,11 +133,14 @@ fn dev_has_the_standard_nodes_and_links_and_nothing_of_the_host() {
 
 #[test]
 fn a_device_that_was_asked_for_is_there_with_its_mode_and_owner() {
-    let device = json!({"path": "/dev/sub/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 7, "gid": 8});
-    let out = Sandbox::new("stat -c '%a %t:%T %u:%g' /dev/sub/mine")
-        .config(|config| config["linux"]["devices"] = json!([device]))
-        .output();
-    assert_eq!(out, "640 1:5 7:8");
+    // "u" is an unbuffered character device: mknod(1)'s other word for "c".
+    for kind in ["c", "u"] {
+        let device = json!({"path": "/dev/sub/mine", "type": kind, "major": 1, "minor": 5, "fileMode": 0o640, "uid": 7, "gid": 8});
+        let out = Sandbox::new("stat -c '%F %a %t:%T %u:%g' /dev/sub/mine")
+            .config(|config| config["linux"]["devices"] = json!([device]))
+            .output();
+        assert_eq!(out, "character special file 640 1:5 7:8", "{kind}");
+    }
 }
 
 #[test]

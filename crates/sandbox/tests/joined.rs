@@ -1,4 +1,5 @@
-//! Namespaces by path that the other tests do not join: mount, cgroup, and a user namespace whose mappings volumes take.
+//! Namespaces by path that the other tests do not join: mount, cgroup, time, and a user namespace whose mappings volumes
+//! take.
 
 mod common;
 
@@ -57,6 +58,25 @@ fn a_cgroup_namespace_is_joined() {
         .config(|config| join(config, "cgroup", holder.path("cgroup")))
         .output();
     assert_eq!(out, holder.id("cgroup"));
+}
+
+#[test]
+fn a_time_namespace_is_joined_and_what_is_executed_in_the_container_joins_it_too() {
+    let holder = Holder::new(&["--time", "--boottime", "604800"]);
+    // Before Linux 6.3 the holder itself stays where it was: only its children are inside.
+    let (file, script) = ("time_for_children", "readlink /proc/self/ns/time; cut -d. -f1 /proc/uptime");
+    let sandbox = Sandbox::new(script).config(|config| join(config, "time", holder.path(file)));
+    let check = |out: &str| {
+        let (id, uptime) = out.split_once('\n').unwrap();
+        assert_eq!(id.strip_prefix("time:"), holder.id(file).split_once(':').map(|(_, id)| id));
+        assert!(uptime.parse::<u64>().unwrap() >= 604_800, "{out}");
+    };
+    check(&sandbox.output());
+    let exec = sandbox.with(|document| {
+        document["exec"] = json!([{"process": common::process(script), "user": ""}]);
+        document["config"]["process"]["args"] = json!(["sleep", "30"]);
+    });
+    check(&exec.output());
 }
 
 #[test]

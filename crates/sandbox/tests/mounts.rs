@@ -146,14 +146,14 @@ fn propagation_is_the_words() {
 /// Two mounts, one below the other, both shared. The way there is gone again: it led below the first.
 const TREE: &str = "mount -t tmpfs upper .; cd /; cd $OLDPWD; mkdir below; mount -t tmpfs lower below; mount --make-rshared .";
 
-/// What both show where the upper one is bound, once with each of these options.
-fn bound(all: &[&[&str]]) -> Vec<[Shown; 2]> {
+/// What both show where the upper one is bound, once with each of these options. `more` is done to the tree before.
+fn bound(more: &str, all: &[&[&str]]) -> Vec<[Shown; 2]> {
     let mut sandbox = Sandbox::new("cat /proc/self/mountinfo");
     let source = sandbox.path("source");
     for (at, options) in all.iter().enumerate() {
         sandbox = sandbox.mount("none", &source, &format!("/{at}"), options);
     }
-    let outcome = run_after(&sandbox, TREE);
+    let outcome = run_after(&sandbox, &format!("{TREE}; {more}"));
     assert_eq!(outcome.status, 0, "{outcome:?}");
     let places = |at| [format!("/{at}"), format!("/{at}/below")];
     (0..all.len()).map(|at| places(at).map(|place| shown(&outcome.out, &place))).collect()
@@ -178,9 +178,36 @@ fn an_r_before_a_word_reaches_the_mounts_below_and_no_other_word_does() {
         (&["rbind", "rnosymfollow"], "nosymfollow", [true, true]),
         (&["rbind", "rstrictatime"], "relatime", [false, false]),
     ];
-    let all = bound(&table.map(|(options, ..)| options));
+    let all = bound(":", &table.map(|(options, ..)| options));
     for (both, (options, word, expected)) in all.into_iter().zip(table) {
         assert_eq!(both.map(|shown| shown.own.iter().any(|own| own == word)), expected, "{options:?}");
+    }
+}
+
+#[test]
+fn a_word_that_clears_takes_nothing_from_what_is_bound_but_with_an_r_from_the_mounts_below_too() {
+    let pairs = [
+        ("rw", "ro"),
+        ("suid", "nosuid"),
+        ("dev", "nodev"),
+        ("exec", "noexec"),
+        ("atime", "noatime"),
+        ("diratime", "nodiratime"),
+        ("symfollow", "nosymfollow"),
+    ];
+    let restricted = pairs.map(|(_, word)| word).join(",");
+    let restrict = format!("for mount in below .; do mount -o remount,bind,{restricted} $mount; done");
+    let recursive = pairs.map(|(word, _)| format!("r{word}"));
+    let words = pairs.iter().map(|(word, clears)| (*word, *clears, true));
+    let words =
+        words.chain(recursive.iter().zip(pairs).map(|(word, (_, clears))| (word.as_str(), clears, false)));
+    let options: Vec<[&str; 2]> = words.clone().map(|(word, ..)| ["rbind", word]).collect();
+    let all = bound(&restrict, &options.iter().map(<[&str; 2]>::as_slice).collect::<Vec<_>>());
+    for (both, (word, clears, stays)) in all.into_iter().zip(words) {
+        for (shown, (_, other)) in both.iter().flat_map(|shown| pairs.map(|pair| (shown, pair))) {
+            let expected = stays || other != clears;
+            assert_eq!(shown.own.iter().any(|own| own == other), expected, "{word} {other}: {shown:?}");
+        }
     }
 }
 
@@ -194,7 +221,7 @@ fn a_bind_mount_takes_on_the_propagation_that_it_is_given() {
         (&["rbind", "runbindable"], ["unbindable", "unbindable"]),
         (&["rbind", "slave"], ["master:", "shared:"]),
     ];
-    let all = bound(&table.map(|(options, _)| options));
+    let all = bound(":", &table.map(|(options, _)| options));
     for (both, (options, expected)) in all.into_iter().zip(table) {
         for (Shown { propagation, .. }, word) in both.into_iter().zip(expected) {
             assert!(

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::process::CommandExt, process::Command};
 
 use common::{Sandbox, field};
 use serde_json::{Value, json};
@@ -189,8 +189,6 @@ fn small_settings_arrive() {
             process["oomScoreAdj"] = json!(123);
             process["user"]["umask"] = json!(0o077);
             process["noNewPrivileges"] = json!(true);
-            process["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
-            process["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 3});
             config["linux"]["personality"] = json!({"domain": "LINUX32"});
         })
         .output();
@@ -198,6 +196,57 @@ fn small_settings_arrive() {
     assert_eq!(lines[..2], ["123", "0077"]);
     assert_ne!(lines[2], std::env::consts::ARCH, "{out}");
     assert_eq!(field(&out, "NoNewPrivs"), "1");
+}
+
+/// Whether a process of the test's, which is where the container will be, may be a real-time one: a cgroup of version 1
+/// may have no share of that.
+fn may_be_real_time() -> bool {
+    let mut command = Command::new("true");
+    // SAFETY: one system call on a structure of the child's own.
+    unsafe {
+        command.pre_exec(|| {
+            let priority = libc::sched_param { sched_priority: 1 };
+            match libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+    command.status().is_ok()
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "it is told what was not tested")]
+fn the_program_is_scheduled_as_was_asked() {
+    // Nice value, real-time priority and policy: fields 19, 40 and 41 of proc_pid_stat(5).
+    let table = [
+        (json!({"policy": "SCHED_OTHER", "nice": -5}), ["-5", "0", "0"]),
+        (json!({"policy": "SCHED_BATCH", "nice": 3}), ["3", "0", "3"]),
+        (json!({"policy": "SCHED_IDLE"}), ["0", "0", "5"]),
+        (json!({"policy": "SCHED_FIFO", "priority": 7}), ["0", "7", "1"]),
+        (json!({"policy": "SCHED_RR", "priority": 8}), ["0", "8", "2"]),
+    ];
+    for (scheduler, expected) in table {
+        if scheduler["priority"] != json!(null) && !may_be_real_time() {
+            eprintln!("skipped: no real time here for {scheduler}");
+            continue;
+        }
+        let out = Sandbox::new("cat /proc/self/stat").config(set("scheduler", scheduler.clone())).output();
+        let fields: Vec<&str> = out.rsplit_once(") ").unwrap().1.split(' ').collect();
+        assert_eq!([19, 40, 41].map(|number| fields[number - 3]), expected, "{scheduler}: {out}");
+    }
+}
+
+#[test]
+fn the_programs_input_and_output_have_the_priority_that_was_asked_for() {
+    for (class, priority, shown) in [
+        ("IOPRIO_CLASS_IDLE", 0, "idle"),
+        ("IOPRIO_CLASS_BE", 6, "best-effort: prio 6"),
+        ("IOPRIO_CLASS_RT", 2, "realtime: prio 2"),
+    ] {
+        let asked = json!({"class": class, "priority": priority});
+        assert_eq!(Sandbox::new("ionice").config(set("ioPriority", asked)).output(), shown);
+    }
 }
 
 #[test]
@@ -250,19 +299,8 @@ fn the_working_directory_is_made_inside() {
 
 #[test]
 fn the_callers_keys_stay_behind() {
-    const SESSION: i32 = -3;
-    // SAFETY: each call gets the integers and C strings that keyctl(2) and add_key(2) want; the new session keyring is
-    // this thread's, and its children's.
-    let key = unsafe {
-        libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<libc::c_char>());
-        let (kind, name) = (c"user".as_ptr(), c"kapsel-test-key".as_ptr());
-        let key = libc::syscall(libc::SYS_add_key, kind, name, c"secret".as_ptr(), 6, SESSION);
-        // KEYCTL_SETPERM: only whoever holds the ring sees the key.
-        libc::syscall(libc::SYS_keyctl, 5, key, 0x3f00_0000);
-        key
-    };
-    assert!(key > 0);
-    let has_key = |text: &str| text.contains("kapsel-test-key");
+    let key = common::session_key();
+    let has_key = |text: &str| text.contains(key);
     assert!(has_key(&fs::read_to_string("/proc/thread-self/root/proc/keys").unwrap()));
     let inside =
         Sandbox::new("cat /proc/keys").config(|config| config["linux"]["maskedPaths"] = json!([])).output();

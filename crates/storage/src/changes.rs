@@ -84,7 +84,7 @@ fn merged(directory: &Merged, path: &[u8], tar: &mut TreeWriter<impl Write>) -> 
             tar.other(at.as_fd(), &name, &path, &stat)?;
             Ok(is_directory(&stat).then(|| directory.child(&name)).transpose()?)
         };
-        if let Some(child) = entry().map_err(|error: io::Error| failed(&path, &error))? {
+        if let Some(Some(child)) = unless_gone(entry()).map_err(|error| failed(&path, &error))? {
             merged(&child, &path, tar)?;
         }
     }
@@ -150,11 +150,13 @@ fn walk_directory(
         let was = lower.find(&name).map_err(|errno| child_failed(errno.into()))?;
         if is_directory(&stat) {
             let opened = openat(&directory, &name[..], DIRECTORY, Mode::empty());
-            let opened = opened.map_err(|errno| child_failed(errno.into()))?;
+            let opened = unless_gone(opened.map_err(io::Error::from)).map_err(child_failed)?;
+            let Some(opened) = opened else { continue };
             let under = lower.child(&name).map_err(|errno| child_failed(errno.into()))?;
             walk_directory(opened, &stat, &child, &under, was.is_some(), sink)?;
         } else {
-            sink.other(directory.as_fd(), &name, &child, &stat, was.is_some()).map_err(child_failed)?;
+            let told = sink.other(directory.as_fd(), &name, &child, &stat, was.is_some());
+            unless_gone(told).map_err(child_failed)?;
         }
     }
     Ok(())
@@ -255,6 +257,18 @@ fn below(path: &[u8], name: &[u8]) -> Result<Vec<u8>> {
         return Ok(path);
     }
     Err(Error::new("CHANGES_UNREADABLE", format!("{} is too deep a path", shown(&path))))
+}
+
+/// Nothing where an entry has gone since it was looked at, or become something else: whoever owns the tree goes on.
+/// Nothing has been written of it then.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EINVAL) => Ok(None),
+            _ => Err(error),
+        },
+        Ok(found) => Ok(Some(found)),
+    }
 }
 
 fn failed(path: &[u8], cause: &io::Error) -> Error {

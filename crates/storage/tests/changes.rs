@@ -4,8 +4,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
 
-use kapsel_storage::changes::write_tar;
+use kapsel_storage::changes::{write_layer, write_merged, write_tar};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
 fn set_xattr(path: &Path, name: &std::ffi::CStr, value: &[u8]) {
@@ -62,4 +65,45 @@ fn what_is_new_is_in_the_tar_and_what_is_gone_is_told() {
     if let Ok(listed) = listed {
         assert!(!String::from_utf8_lossy(&listed.stdout).contains("overlay"));
     }
+}
+
+#[test]
+fn what_turns_into_a_link_out_of_the_tree_while_it_is_written_down_is_not_followed() {
+    // CVE-2018-15664: looked at as a file or a directory, and a link to the host's when it is opened.
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let tree = at("upper");
+    // Of one length: no more is read than was announced.
+    for place in ["upper/directory", "host"] {
+        fs::create_dir_all(at(place)).unwrap();
+        fs::write(at(place).join("within"), if place == "host" { "leak" } else { "mine" }).unwrap();
+    }
+    fs::write(tree.join("file"), "mine").unwrap();
+    symlink(at("host/within"), tree.join("link")).unwrap();
+    symlink(at("host"), tree.join("way")).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for (one, other) in [("file", "link"), ("directory", "way")] {
+                    let (one, other) = (tree.join(one), tree.join(other));
+                    renameat2(AT_FDCWD, &one, AT_FDCWD, &other, RenameFlags::RENAME_EXCHANGE).unwrap();
+                }
+            }
+        });
+        let written = (0..2000).map(|round| {
+            let mut tar = Vec::new();
+            match round % 3 {
+                0 => write_layer(&tree, None, &mut tar),
+                1 => write_merged(std::slice::from_ref(&tree), None, &mut tar),
+                _ => write_tar(&tree, &[], &mut tar).map(drop),
+            }
+            .map(|()| tar.windows(4).any(|word| word == b"leak"))
+        });
+        let all: Vec<_> = written.collect();
+        done.store(true, Ordering::Relaxed);
+        for (round, leaked) in all.into_iter().enumerate() {
+            assert_eq!(leaked.map_err(|error| error.to_string()), Ok(false), "round {round}");
+        }
+    });
 }

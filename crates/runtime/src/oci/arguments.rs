@@ -101,11 +101,9 @@ impl Arguments {
         if flag.takes != Takes::Values {
             given.clear();
         }
-        // Go's words for truth (strconv.ParseBool).
-        match (flag.takes, value.as_bytes()) {
-            (Takes::Nothing, b"false" | b"0" | b"f" | b"F" | b"FALSE" | b"False") => {}
-            (Takes::Nothing, b"true" | b"1" | b"t" | b"T" | b"TRUE" | b"True") => given.push(value),
-            (Takes::Nothing, _) => {
+        match (flag.takes, truth(value.as_bytes())) {
+            (Takes::Nothing, Some(false)) => {}
+            (Takes::Nothing, None) => {
                 return Err(usage(format!("--{}={} is neither true nor false", flag.name, value.display())));
             }
             _ => given.push(value),
@@ -163,6 +161,15 @@ impl Arguments {
             [id, words @ ..] => Ok((word(id)?, words)),
             [] => Err(usage("the container's id is missing")),
         }
+    }
+}
+
+/// Go's words for truth (strconv.ParseBool).
+pub fn truth(word: &[u8]) -> Option<bool> {
+    match word {
+        b"true" | b"1" | b"t" | b"T" | b"TRUE" | b"True" => Some(true),
+        b"false" | b"0" | b"f" | b"F" | b"FALSE" | b"False" => Some(false),
+        _ => None,
     }
 }
 

@@ -31,7 +31,8 @@ pub fn path(driver: Driver, config: &Config, id: &str) -> String {
     }
 }
 
-/// Makes it, with its limits. Where a user without any delegation cannot have one, and asked for none, there is none.
+/// Makes it, with its limits. Where a user without any delegation cannot have one, and asked for none, there is none
+/// (`--rootless=false`: that is an error).
 pub fn make(context: &Context, config: &Config, path: &str) -> Result<Option<Cgroup>> {
     let linux = config.linux.as_ref();
     let asked = linux.and_then(|linux| linux.resources.clone()).unwrap_or_default();
@@ -41,7 +42,7 @@ pub fn make(context: &Context, config: &Config, path: &str) -> Result<Option<Cgr
     match context.driver.create(path, &resources) {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(kapsel_cgroups::Error::PermissionDenied { .. } | kapsel_cgroups::Error::NotMounted)
-            if context.rootless
+            if context.cgroup_optional
                 && linux.is_none_or(|linux| linux.cgroups_path.as_deref().is_none_or(str::is_empty))
                 && nothing_asked =>
         {

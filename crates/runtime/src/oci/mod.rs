@@ -36,7 +36,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use arguments::{Arguments, Flag, switch, usage, value};
+use arguments::{Arguments, Flag, switch, truth, usage, value};
 use kapsel_cgroups::Driver;
 use kapsel_sandbox::Trace;
 use log::Log;
@@ -55,6 +55,8 @@ pub struct Context {
     pub trace: Trace,
     /// Whether we are root of a user namespace only.
     pub rootless: bool,
+    /// Whether a container that asks for nothing of a cgroup may be without one, where one cannot be had.
+    pub cgroup_optional: bool,
     /// Who makes cgroups.
     pub driver: Driver,
 }
@@ -267,9 +269,12 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             return print(help_of(verb).as_bytes());
         }
         let store = Store::new(root(&global)?);
+        let said = rootless_cgroup(&global)?;
+        let rootless = become_root(verb, &store, &arguments)?;
         let context = Context {
             trace,
-            rootless: become_root(verb, &store, &arguments)?,
+            rootless,
+            cgroup_optional: said.unwrap_or(rootless),
             store,
             driver: if global.has("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs },
             log: Rc::clone(&log),
@@ -289,6 +294,17 @@ fn become_root(verb: &Verb, store: &Store, arguments: &Arguments) -> Result<bool
     match (verb.name == "exec" && !nix::unistd::geteuid().is_root()).then(joined).flatten() {
         Some(process) => rootless::enter_that_of(process.pid),
         None => rootless::enter(),
+    }
+}
+
+/// `--rootless`: as with runc it is about cgroups only, and nothing is said by "auto".
+fn rootless_cgroup(global: &Arguments) -> Result<Option<bool>> {
+    match global.text("rootless")?.unwrap_or("auto") {
+        "auto" | "" => Ok(None),
+        word => match truth(word.as_bytes()) {
+            Some(said) => Ok(Some(said)),
+            None => Err(usage(format!("--rootless={word} is neither true nor false nor auto"))),
+        },
     }
 }
 

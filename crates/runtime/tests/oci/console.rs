@@ -1,7 +1,8 @@
 //! `--console-socket` and `--pidfd-socket`: whoever listens has the descriptor before the command returns.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 
 use serde_json::json;
 
@@ -93,24 +94,46 @@ fn a_path_that_is_longer_than_a_sockets_name_may_be_is_taken() {
     world.nothing_remains();
 }
 
+/// The process that a descriptor on this socket is for.
+fn process(listener: &UnixListener) -> (OwnedFd, i32) {
+    let (process, _) = received(listener).expect("a pidfd");
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).unwrap();
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd").trim().parse();
+    (process, pid.unwrap())
+}
+
 #[test]
 fn a_descriptor_for_the_process_is_sent() {
-    let world = World::sleeper();
+    for verb in [&["run", "-d"][..], &["create"]] {
+        let world = World::sleeper();
+        let listener = listen(&world.path("socket"));
+        world.ok(&[verb, &["--pidfd-socket", &world.text("socket"), "c"]].concat());
+        let (process, pid) = process(&listener);
+        assert_eq!(pid, world.pid());
+        // SAFETY: the descriptor is open, and a null siginfo is allowed.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                process.as_raw_fd(),
+                libc::SIGKILL,
+                std::ptr::null::<u8>(),
+                0,
+            )
+        };
+        assert_eq!(sent, 0);
+        until("the end", || (world.status() == "stopped").then_some(()));
+        world.ok(&["delete", "c"]);
+        world.nothing_remains();
+    }
+}
+
+#[test]
+fn a_descriptor_for_what_is_executed_is_sent() {
+    let world = World::sleeper().started();
     let listener = listen(&world.path("socket"));
-    world.ok(&["run", "-d", "--pidfd-socket", &world.text("socket"), "c"]);
-    let (process, _) = received(&listener).expect("a pidfd");
-    // SAFETY: the descriptor is open, and a null siginfo is allowed.
-    let sent = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            process.as_raw_fd(),
-            libc::SIGKILL,
-            std::ptr::null::<u8>(),
-            0,
-        )
-    };
-    assert_eq!(sent, 0);
-    until("the end", || (world.status() == "stopped").then_some(()));
-    world.ok(&["delete", "c"]);
+    let (socket, file) = (world.text("socket"), world.text("pid"));
+    world.ok(&["exec", "-d", "--pid-file", &file, "--pidfd-socket", &socket, "c", "sleep", "1000"]);
+    assert_eq!(process(&listener).1.to_string(), fs::read_to_string(file).unwrap());
+    world.ok(&["delete", "-f", "c"]);
     world.nothing_remains();
 }

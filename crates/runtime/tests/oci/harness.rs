@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::common::processes_with;
+
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -171,13 +173,7 @@ impl World {
 
     /// Every living process that has to do with this test: those whose environment says so.
     pub fn processes(&self) -> Vec<i32> {
-        let has_mark = |pid: &i32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == self.mark.as_bytes())
-        };
-        let numbers =
-            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        numbers.filter(has_mark).collect()
+        processes_with(&self.mark)
     }
 
     /// What there is of the container outside its bundle: processes, cgroups, mounts, and the runtime's files.
@@ -322,6 +318,17 @@ fn hierarchies() -> Vec<String> {
 pub fn cgroups(path: &str) -> Vec<PathBuf> {
     let paths = hierarchies().into_iter().map(|point| PathBuf::from(format!("{point}{path}")));
     paths.filter(|path| path.exists()).collect()
+}
+
+/// What a file of the container's cgroup has, in the hierarchy that has such a file.
+pub fn file(world: &World, name: &str) -> Option<String> {
+    let file = cgroups(&world.cgroup).iter().map(|path| path.join(name)).find(|file| file.is_file())?;
+    Some(fs::read_to_string(file).unwrap().trim().to_owned())
+}
+
+/// The same by its name in version 1 or in version 2.
+pub fn setting(world: &World, v1: &str, v2: &str) -> String {
+    file(world, v1).or_else(|| file(world, v2)).expect("the file")
 }
 
 /// Tries until there is something.

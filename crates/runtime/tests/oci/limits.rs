@@ -12,13 +12,6 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// What a file of the container's cgroup has, by its name in version 1 or in version 2.
-fn setting(world: &World, v1: &str, v2: &str) -> String {
-    let paths = cgroups(&world.cgroup);
-    let file = paths.iter().flat_map(|path| [path.join(v1), path.join(v2)]).find(|file| file.exists());
-    fs::read_to_string(file.expect("the file")).unwrap().trim().to_owned()
-}
-
 fn memory(world: &World) -> String {
     setting(world, "memory.limit_in_bytes", "memory.max")
 }
@@ -59,6 +52,85 @@ fn limits_are_set_and_changed_by_flags_a_file_and_stdin() {
     }
     world.ok(&["delete", "-f", "c"]);
     world.nothing_remains();
+}
+
+/// Flags of `update`, and the files that may have their value: the first that exists counts.
+type Row = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+
+const FLAGS: &[Row] = &[
+    (&["--cpu-share=512"], &[("cpu.shares", "512"), ("cpu.weight", "59")]),
+    (&["--cpu-period=50000"], &[("cpu.cfs_period_us", "50000"), ("cpu.max", "max 50000")]),
+    (&["--cpu-quota=20000"], &[("cpu.cfs_quota_us", "20000"), ("cpu.max", "20000 50000")]),
+    (&["--cpu-burst=10000"], &[("cpu.cfs_burst_us", "10000"), ("cpu.max.burst", "10000")]),
+    (&["--cpu-rt-period=900000"], &[("cpu.rt_period_us", "900000")]),
+    (&["--cpu-rt-runtime=1000"], &[("cpu.rt_runtime_us", "1000")]),
+    (&["--cpu-idle=1"], &[("cpu.idle", "1")]),
+    (&["--cpuset-cpus=0"], &[("cpuset.cpus", "0")]),
+    (&["--cpuset-mems=0"], &[("cpuset.mems", "0")]),
+    // Linux 5.16 and later take it and do nothing (Documentation/admin-guide/cgroup-v1/memory.rst).
+    (&["--kernel-memory=64m"], &[("memory.kmem.limit_in_bytes", "67108864|9223372036854771712")]),
+    (&["--kernel-memory-tcp=32m"], &[("memory.kmem.tcp.limit_in_bytes", "33554432")]),
+    (
+        &["--memory-reservation=48m"],
+        &[("memory.soft_limit_in_bytes", "50331648"), ("memory.low", "50331648")],
+    ),
+    (
+        &["--memory=64m", "--memory-swap=96m"],
+        &[("memory.memsw.limit_in_bytes", "100663296"), ("memory.swap.max", "33554432")],
+    ),
+    (
+        &["--blkio-weight=300"],
+        &[
+            ("blkio.weight", "300"),
+            ("blkio.bfq.weight", "300"),
+            ("io.bfq.weight", "default 300"),
+            ("io.weight", "default 2930"),
+        ],
+    ),
+];
+
+#[test]
+#[expect(clippy::print_stderr, reason = "it is told what was not tested")]
+fn every_flag_of_update_is_a_limit_that_the_kernel_then_has() {
+    let world = World::sleeper().set("/linux/resources", json!({"memory": {"limit": 128 << 20}})).started();
+    for (flags, files) in FLAGS {
+        let said = world.call(&[&["update"], *flags, &["c"]].concat());
+        let Some((is, should)) = files.iter().find_map(|(name, value)| Some((file(&world, name)?, value)))
+        else {
+            // Nothing is silently left out.
+            assert!(said.status == 1 && said.stderr.contains("leave "), "{flags:?}: {said:?}");
+            eprintln!("skipped: this kernel has no file for {flags:?}");
+            continue;
+        };
+        assert_eq!((said.status, &*said.stderr), (0, ""), "{flags:?}");
+        assert!(should.split('|').any(|should| is == should), "{flags:?}: {is}");
+    }
+    world.ok(&["delete", "-f", "c"]);
+    world.nothing_remains();
+}
+
+/// Makes a cgroup in every hierarchy that it sees, and says in how many it may and may not.
+const MAKER: &str = "made=0 refused=0; for d in /sys/fs/cgroup /sys/fs/cgroup/*; do [ -e $d/cgroup.procs ] || continue; \
+    if mkdir $d/inside 2>/dev/null; then made=$((made + 1)); busybox rmdir $d/inside; else refused=$((refused + 1)); fi; \
+    done; [ $made -gt 0 ] && echo made; [ $refused -gt 0 ] && echo refused; exit 0";
+
+#[test]
+fn a_cgroup_mount_is_writable_where_that_was_asked_for_and_it_is_the_containers_own() {
+    let made = |options: Value, with_namespace: bool| {
+        let mut world = World::new(MAKER);
+        if !with_namespace {
+            world.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|it| it["type"] != "cgroup");
+        }
+        let mount = json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options});
+        world.config["mounts"].as_array_mut().unwrap().push(mount);
+        let output = world.ok(&["run", "c"]);
+        world.nothing_remains();
+        output
+    };
+    assert_eq!(made(json!(["nosuid", "noexec", "nodev", "rw"]), true), "made\n");
+    assert_eq!(made(json!(["nosuid", "noexec", "nodev", "ro"]), true), "refused\n");
+    // Without a namespace of its own it would be the host's.
+    assert_eq!(made(json!(["nosuid", "noexec", "nodev", "rw"]), false), "refused\n");
 }
 
 #[test]

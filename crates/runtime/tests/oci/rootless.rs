@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::*;
 
@@ -104,6 +104,52 @@ fn limits_that_an_ordinary_user_cannot_have_are_an_error() {
     let said = call(&world, &["run", "c"]);
     assert_eq!((said.status, said.stderr.lines().count()), (1, 1), "{}", said.stderr);
     assert!(said.stderr.contains("cgroup"), "{}", said.stderr);
+    world.nothing_remains();
+}
+
+#[test]
+fn a_cgroup_that_was_asked_for_and_cannot_be_had_is_an_error() {
+    let world = world("true");
+    // Nothing but the path: where that is missing, too, the container runs without.
+    let path = world.cgroup.clone();
+    let world = world.set("/linux/cgroupsPath", path);
+    let said = call(&world, &["run", "c"]);
+    assert_eq!((said.status, said.stderr.lines().count()), (1, 1), "{}", said.stderr);
+    assert!(said.stderr.contains("cgroup"), "{}", said.stderr);
+    world.nothing_remains();
+}
+
+#[test]
+fn whether_a_container_may_be_without_a_cgroup_can_be_said() {
+    let world = world("exit 3");
+    let status = |word: &str| call(&world, &[&format!("--rootless={word}"), "run", "c"]);
+    for word in ["true", "auto"] {
+        assert_eq!(status(word).status, 3, "{word}");
+    }
+    for (word, words) in [("false", "cgroup"), ("perhaps", "--rootless=perhaps")] {
+        let said = status(word);
+        assert!(said.status == 1 && said.stderr.contains(words), "{word}: {said:?}");
+    }
+    world.nothing_remains();
+}
+
+#[test]
+fn the_document_to_begin_with_is_one_that_the_user_can_run() {
+    let mut world = world("");
+    fs::create_dir(world.path("new")).unwrap();
+    chown(world.path("new"), Some(USER), Some(USER)).unwrap();
+    assert_eq!(call(&world, &["spec", "--rootless", "--bundle", &world.text("new")]).status, 0);
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(world.path("new/config.json")).unwrap()).unwrap();
+    // Ids of a user namespace that is made first, whatever the verb: 0 there is the user.
+    let own = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    assert_eq!((&config["linux"]["uidMappings"], &config["linux"]["gidMappings"]), (&own, &own));
+    config["process"]["env"] = world.config["process"]["env"].clone();
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["sh", "-c", "id -u; readlink /proc/self/ns/user; exit 6"]);
+    world.config = config;
+    let said = call(&world, &["run", "c"]);
+    assert!(said.status == 6 && said.stdout.starts_with("0\nuser:"), "{said:?}");
     world.nothing_remains();
 }
 

@@ -10,11 +10,17 @@ use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use chance::{cases, change, mutate};
-use common::Sandbox;
+use common::{Sandbox, processes_with};
 use serde_json::{Value, json};
+
+const MARK: &str = "KAPSEL_TEST_BUNDLE";
+/// How long what was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A bundle, and where its container would leave things.
 struct Bundle {
@@ -42,6 +48,7 @@ impl Bundle {
     fn document(&self) -> Value {
         let mut config = common::config("true");
         config["root"] = json!({"path": self.sandbox.path("image")});
+        config["process"]["env"] = json!(["PATH=/bin", self.mark()]);
         config["process"]["rlimits"] = json!([{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
         config["linux"]["resources"] = json!({"pids": {"limit": 100}, "memory": {"limit": 64 << 20},
             "devices": [{"allow": false, "access": "rwm"}]});
@@ -60,6 +67,11 @@ impl Bundle {
         outcome
     }
 
+    /// The variable that the runtime has in its environment, and the container's program unless the document loses it.
+    fn mark(&self) -> String {
+        format!("{MARK}={}", self.id)
+    }
+
     fn command(&self) -> Command {
         let runtime =
             std::env::var_os("KAPSEL_RUNTIME").unwrap_or(env!("CARGO_BIN_EXE_kapsel-runtime").into());
@@ -67,6 +79,7 @@ impl Bundle {
         command.args(["--mount", "--net", "--uts", "--ipc", "timeout", "-k", "1", "20"]).arg(runtime);
         command.arg("--root").arg(self.sandbox.path("state"));
         command.arg("--log").arg(self.sandbox.path("log")).args(["--log-format", "json"]);
+        command.env(MARK, &self.id);
         command
     }
 
@@ -104,6 +117,16 @@ impl Bundle {
                 .collect()
         });
         assert_eq!(cgroups, Vec::<PathBuf>::new(), "a cgroup is left");
+        // Whoever was killed takes a moment to be gone, and an orphan waits for the machine's first process.
+        let (begun, mark) = (Instant::now(), self.mark());
+        loop {
+            let pids = processes_with(&mark);
+            if pids.is_empty() {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "processes are left: {pids:?}");
+            sleep(Duration::from_millis(5));
+        }
         let directory = self.sandbox.directory.path().to_str().unwrap();
         assert!(!fs::read_to_string("/proc/self/mountinfo").unwrap().contains(directory), "a mount is left");
     }

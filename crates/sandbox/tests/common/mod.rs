@@ -148,15 +148,10 @@ impl Sandbox {
         outcome(self.command().output().unwrap())
     }
 
-    /// Runs it where nobody may call pivot_root(2), as with an initramfs as the host's root.
+    /// Runs it where nobody may call pivot_root(2).
     pub fn run_without_pivot(&self) -> Outcome {
-        let profile = json!({"defaultAction": "SCMP_ACT_ALLOW",
-            "syscalls": [{"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EINVAL}]});
-        let profile = serde_json::from_value(profile).unwrap();
-        let filter = kapsel_seccomp::compile(&profile, kapsel_seccomp::Architecture::NATIVE).unwrap();
         let mut command = self.command();
-        // SAFETY: loading a filter is one system call, and allocates nothing.
-        unsafe { command.pre_exec(move || filter.load().map(drop).map_err(std::io::Error::other)) };
+        forbid_pivot(&mut command);
         outcome(command.output().unwrap())
     }
 
@@ -174,6 +169,44 @@ impl Sandbox {
         assert_eq!(outcome.err.trim_end().lines().count(), 1, "{outcome:?}");
         outcome.err.trim_end().to_owned()
     }
+}
+
+/// Nobody may call pivot_root(2), as with an initramfs as the host's root.
+pub fn forbid_pivot(command: &mut Command) {
+    let profile = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EINVAL}]});
+    let profile = serde_json::from_value(profile).unwrap();
+    let filter = kapsel_seccomp::compile(&profile, kapsel_seccomp::Architecture::NATIVE).unwrap();
+    // SAFETY: loading a filter is one system call, and allocates nothing.
+    unsafe { command.pre_exec(move || filter.load().map(drop).map_err(std::io::Error::other)) };
+}
+
+/// A key in a new session keyring, which is this thread's and its children's. Whoever has that ring sees the name in
+/// /proc/keys.
+pub fn session_key() -> &'static str {
+    const SESSION: i32 = -3;
+    // SAFETY: each call gets the integers and C strings that keyctl(2) and add_key(2) want.
+    let key = unsafe {
+        libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<libc::c_char>());
+        let (kind, name) = (c"user".as_ptr(), c"kapsel-test-key".as_ptr());
+        let key = libc::syscall(libc::SYS_add_key, kind, name, c"secret".as_ptr(), 6, SESSION);
+        // KEYCTL_SETPERM: only whoever holds the ring sees the key.
+        libc::syscall(libc::SYS_keyctl, 5, key, 0x3f00_0000);
+        key
+    };
+    assert!(key > 0);
+    "kapsel-test-key"
+}
+
+/// Every living process whose environment has this variable: `NAME=value`.
+pub fn processes_with(variable: &str) -> Vec<i32> {
+    let has_it = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
+    };
+    let numbers =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter(has_it).collect()
 }
 
 pub fn outcome(output: Output) -> Outcome {

@@ -55,7 +55,7 @@ cat >probe.service <<UNIT
 DefaultDependencies=no
 [Service]
 Type=oneshot
-Environment=PATH=$PATH
+Environment=PATH=$PATH TMPDIR=/run
 ExecStart=sh -x /run/probe
 StandardOutput=file:/mnt/output
 StandardError=inherit
