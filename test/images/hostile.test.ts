@@ -86,11 +86,31 @@ const escapes: [name: string, entries: () => Parameters<typeof tarOf>[1]][] = [
   ],
   ['whiteout-that-climbs', () => [['../.wh.victim', 'file']]],
   ['whiteout-of-dots', () => [['.wh...', 'file']]],
+  ['absolute-whiteout', () => [[join(scratch.path, '.wh.victim'), 'file']]],
+  ['absolute-opaque', () => [[join(scratch.path, '.wh..wh..opq'), 'file']]],
+  ['opaque-that-climbs', () => [[`../../../../../../..${scratch.path}/.wh..wh..opq`, 'file']]],
+  ...['whiteout', 'opaque'].flatMap((kind): typeof escapes =>
+    ['', '../../../../../..'].map((climb) => [
+      `${kind}-through-a${climb && '-climbing'}-link`,
+      () => [
+        ['out', 'sym', `${climb}${scratch.path}`],
+        [kind === 'opaque' ? 'out/.wh..wh..opq' : 'out/.wh.victim', 'file'],
+      ],
+    ]),
+  ),
 ];
+/** The names of a directory's extended attributes, one of which makes it opaque. */
+const marks = (path: string) =>
+  execFileSync('python3', ['-c', 'import os, sys; print(os.listxattr(sys.argv[1]))', path]).toString();
 for (const [name, entries] of escapes) {
   t(`${name}: what is outside stays as it was`, async () => {
     writeFileSync(target(), 'untouched');
-    const before = { names: readdirSync('/').join(), links: lstatSync(target()).nlink };
+    const outside = () => ({
+      names: readdirSync('/').join(),
+      links: lstatSync(target()).nlink,
+      marks: [scratch.path, '/'].map(marks),
+    });
+    const before = outside();
     const tar = tarOf(name, entries());
     const layout = await ociLayout(join(scratch.path, `layout-${name}`), [{ layers: [tar] }]);
     const registry = await new FaultyRegistry(layout).start();
@@ -104,7 +124,7 @@ for (const [name, entries] of escapes) {
         },
       );
       assert.is(readFileSync(target(), 'utf8'), 'untouched');
-      assert.equal({ names: readdirSync('/').join(), links: lstatSync(target()).nlink }, before);
+      assert.equal(outside(), before);
       if (outcome === 'refused') assert.equal(store.contents(), []);
       else assert.is(store.images.list().length, 1);
     } finally {
