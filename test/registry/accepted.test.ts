@@ -96,7 +96,7 @@ for (const [is, says] of [
 ] as const) {
   t(`layers that are packed by ${is} where their descriptors say ${says}`, async () => {
     const registry = registries.get(is)!;
-    const [{ mediaType }] = registries.get(says)!.manifest.layers as [{ mediaType: string }];
+    const { mediaType } = registries.get(says)!.manifest.layers[0]!;
     const { layers, ...rest }: Manifest = registry.manifest;
     serve(registry, json({ ...rest, layers: layers.map((layer) => ({ ...layer, mediaType })) }));
     await works(registry);
