@@ -3,7 +3,7 @@
 
 import { ImageError } from '../engine/errors.ts';
 import { sha256 } from '../native.ts';
-import { type Descriptor, type ImageConfig, type Index, type Manifest, mediaTypes } from './oci.ts';
+import { type Descriptor, type ImageConfig, type Index, type Manifest, mediaTypes, type Platform } from './oci.ts';
 import { digestPattern } from './reference.ts';
 
 /** Registries keep to this since distribution-spec 1.1; more than this is refused before it is read. */
@@ -167,9 +167,7 @@ function descriptor(value: unknown, what: string, field: string): Descriptor {
     mediaType,
     digest,
     size,
-    ...(isPlatform(platform) && {
-      platform: { os: platform.os, architecture: platform.architecture, variant: platform.variant },
-    }),
+    ...(isPlatform(platform) && { platform: platformFields(platform) }),
     ...(typeof artifactType === 'string' && { artifactType }),
     ...(Array.isArray(urls) && { urls: urls.filter((url) => typeof url === 'string') }),
     ...(typeof annotations === 'object' &&
@@ -177,7 +175,18 @@ function descriptor(value: unknown, what: string, field: string): Descriptor {
   };
 }
 
-function isPlatform(value: unknown): value is { os: string; architecture: string; variant?: string } {
+function platformFields(given: Platform): Platform {
+  const { os, architecture, variant, 'os.version': version, 'os.features': features } = given;
+  return {
+    os,
+    architecture,
+    variant,
+    ...(typeof version === 'string' && { 'os.version': version }),
+    ...(Array.isArray(features) && { 'os.features': features.filter((one) => typeof one === 'string') }),
+  };
+}
+
+function isPlatform(value: unknown): value is Platform {
   const { os, architecture, variant } = (value ?? {}) as Record<string, unknown>;
   return (
     typeof os === 'string' && typeof architecture === 'string' && (variant === undefined || typeof variant === 'string')

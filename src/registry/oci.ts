@@ -22,6 +22,9 @@ export interface Platform {
   os: string;
   architecture: string;
   variant?: string | undefined;
+  /** What an index tells of other systems than Linux; chosen by nothing here, and kept. */
+  'os.version'?: string | undefined;
+  'os.features'?: string[] | undefined;
 }
 
 export interface Descriptor {

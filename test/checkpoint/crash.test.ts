@@ -1,12 +1,15 @@
 // A monitor that is killed while CRIU works for it: the next command finds a container that has ended, and nothing else.
+// A command that is killed while it writes an archive: there is nothing of it.
 
-import { readFile, readdir } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 
 import type { Container } from '../../src/index.ts';
-import { testEngine, type Census, type TestEngine } from '../harness/engine.ts';
+import { scratch, testEngine, type Census, type TestEngine } from '../harness/engine.ts';
+import { killedWriting } from '../harness/killed.ts';
 import { criu } from './criu.ts';
 
 const image = 'host:bash,sleep';
@@ -81,6 +84,23 @@ t('at a restore', async () => {
     await killAmid(container, delay, () => container.restore());
     await container.remove();
   }
+});
+
+t('at a checkpoint’s archive, of which nothing is left then', async () => {
+  const directory = join(scratch, 'archives');
+  await mkdir(directory);
+  for (const compress of ['none', 'zstd']) {
+    const container = await start();
+    const args = ['checkpoint', '--leave-running', '--compress', compress, '--export', join(directory, 'it.tar')];
+    for (let killed = 0, tries = 0; killed < 2; tries++) {
+      assert.ok(tries < 30, 'it is always quicker');
+      if (await killedWriting(test, [...args, container.id], directory)) killed++;
+      else await rm(join(directory, 'it.tar'));
+      assert.equal(await readdir(directory), [], compress);
+    }
+    await container.remove({ force: true });
+  }
+  await rm(directory, { recursive: true });
 });
 
 t.run();

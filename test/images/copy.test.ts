@@ -145,6 +145,42 @@ t('docker save’s archive is packed for a registry', async () => {
   );
 });
 
+t('what becomes docker save’s archive is the image, under its name, for skopeo and for kapsel', async () => {
+  const { Layers, ...rest } = await inspected(docker('both:1'));
+  for (const source of [docker('both:1'), `oci:${layout}:it`]) {
+    const path = fresh();
+    await store.images.copy(source, `docker-archive:${path}:example.com/a:1`);
+    const saved = await inspected(`docker-archive:${path}`);
+    assert.equal([saved.Layers.length, saved.Labels], [Layers.length, rest.Labels]);
+    const [entry] = JSON.parse(execFileSync('tar', ['-xOf', path, 'manifest.json']).toString()) as {
+      RepoTags: string[];
+    }[];
+    assert.equal(entry?.RepoTags, ['example.com/a:1']);
+    const [loaded] = await store.images.load(path);
+    assert.equal(
+      [loaded?.references, loaded?.id],
+      [['example.com/a:1'], (await store.images.pull(`${registry.host}/both:1`)).id],
+    );
+  }
+  await failure(store.images.copy(docker('both:1'), `docker-archive:${fresh()}`, { all: true }), 'FORMAT_UNSUPPORTED');
+});
+
+t('one image alone is not copied for another machine than it is for', async () => {
+  const other = hostArchitecture() === 'riscv64' ? 'linux/amd64' : 'linux/riscv64';
+  const path = fresh();
+  const refused = (source: string, to = `oci:${path}:x`) =>
+    failure(store.images.copy(source, to, { platform: other }), 'PLATFORM_NOT_FOUND', /does not match linux\//);
+  await refused('host:true');
+  await refused('host:true', 'kapsel:mine:1');
+  assert.equal(store.contents(), [], 'it is not even made');
+  await store.images.copy(docker('both:1'), 'kapsel:mine:1');
+  await refused('mine:1');
+  await store.images.copy('mine:1', docker('alone:1'));
+  await refused(docker('alone:1'));
+  assert.not.ok(existsSync(path));
+  await store.images.copy('mine:1', `oci:${path}:x`, { platform: `linux/${hostArchitecture()}` });
+});
+
 t('into the store, under the name asked for', async () => {
   await store.images.copy(docker('both:1'), 'kapsel:mine:1');
   const id = store.images.resolve('mine:1')?.id;

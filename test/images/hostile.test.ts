@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { removeTrees } from '../../src/engine/images/worker.ts';
-import { busyboxLayers, debianTar, ociLayout } from '../harness/images.ts';
+import { testEngine } from '../harness/engine.ts';
+import { busyboxLayers, debianTar, ociLayout, tree } from '../harness/images.ts';
 import { failure, FaultyRegistry, TestStore } from '../registry/faulty.ts';
 import { scratchDirectory } from './store.ts';
 
@@ -86,11 +87,31 @@ const escapes: [name: string, entries: () => Parameters<typeof tarOf>[1]][] = [
   ],
   ['whiteout-that-climbs', () => [['../.wh.victim', 'file']]],
   ['whiteout-of-dots', () => [['.wh...', 'file']]],
+  ['absolute-whiteout', () => [[join(scratch.path, '.wh.victim'), 'file']]],
+  ['absolute-opaque', () => [[join(scratch.path, '.wh..wh..opq'), 'file']]],
+  ['opaque-that-climbs', () => [[`../../../../../../..${scratch.path}/.wh..wh..opq`, 'file']]],
+  ...['whiteout', 'opaque'].flatMap((kind): typeof escapes =>
+    ['', '../../../../../..'].map((climb) => [
+      `${kind}-through-a${climb && '-climbing'}-link`,
+      () => [
+        ['out', 'sym', `${climb}${scratch.path}`],
+        [kind === 'opaque' ? 'out/.wh..wh..opq' : 'out/.wh.victim', 'file'],
+      ],
+    ]),
+  ),
 ];
+/** The names of a directory's extended attributes, one of which makes it opaque. */
+const marks = (path: string) =>
+  execFileSync('python3', ['-c', 'import os, sys; print(os.listxattr(sys.argv[1]))', path]).toString();
 for (const [name, entries] of escapes) {
   t(`${name}: what is outside stays as it was`, async () => {
     writeFileSync(target(), 'untouched');
-    const before = { names: readdirSync('/').join(), links: lstatSync(target()).nlink };
+    const outside = () => ({
+      names: readdirSync('/').join(),
+      links: lstatSync(target()).nlink,
+      marks: [scratch.path, '/'].map(marks),
+    });
+    const before = outside();
     const tar = tarOf(name, entries());
     const layout = await ociLayout(join(scratch.path, `layout-${name}`), [{ layers: [tar] }]);
     const registry = await new FaultyRegistry(layout).start();
@@ -104,7 +125,7 @@ for (const [name, entries] of escapes) {
         },
       );
       assert.is(readFileSync(target(), 'utf8'), 'untouched');
-      assert.equal({ names: readdirSync('/').join(), links: lstatSync(target()).nlink }, before);
+      assert.equal(outside(), before);
       if (outcome === 'refused') assert.equal(store.contents(), []);
       else assert.is(store.images.list().length, 1);
     } finally {
@@ -123,6 +144,34 @@ t('a bomb of nested names and a device are no reason to fall', async () => {
   const id = await store.images.import(tarOf('deep', [...deep, ['disk', 'chr']]));
   await store.images.remove(id);
   assert.equal(store.contents(), []);
+});
+
+t('devices of an image are no way to those of the host', async () => {
+  const numbers = { null: 'c 1 3', mem: 'c 1 1', kmsg: 'c 1 11', tty: 'c 4 1', loop: 'b 7 0', disk: 'b 8 0' };
+  const tar = await tree(scratch.path, 'devices', async (root) => {
+    execFileSync('mkdir', ['-p', join(root, 'bin'), join(root, 'nodes')]);
+    execFileSync('cp', ['/bin/busybox', join(root, 'bin')]);
+    for (const [name, number] of Object.entries(numbers)) {
+      execFileSync('mknod', ['-m', '666', join(root, 'nodes', name), ...number.split(' ')]);
+    }
+  });
+  const test = await testEngine();
+  try {
+    await test.engine.images.import(tar, { reference: 'devices:1' });
+    const opened = async (name: string) => {
+      const program = ['/bin/busybox', 'head', '-c', '0', `/nodes/${name}`];
+      return await test.engine.containers.run('devices:1', { command: program, capAdd: ['ALL'] });
+    };
+    // What every container has it may have by another name.
+    assert.is((await opened('null')).exitCode, 0);
+    for (const name of Object.keys(numbers).slice(1)) {
+      const { exitCode, stderr } = await opened(name);
+      assert.is.not(exitCode, 0, name);
+      assert.match(stderr, new RegExp(`/nodes/${name}: Operation not permitted\n$`));
+    }
+  } finally {
+    await test.close();
+  }
 });
 
 /** A process that does `work` with `images`, as a command would. */

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -10,10 +10,10 @@ import * as assert from 'uvu/assert';
 import { OutputFile } from '../../src/engine/output-file.ts';
 import { type TestEngine, testEngine } from '../harness/engine.ts';
 import { busyboxFacts, busyboxLayers, ociLayout } from '../harness/images.ts';
+import { killedWriting } from '../harness/killed.ts';
 import { scratchDirectory } from './store.ts';
 
 const t = suite('output files');
-const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
 let scratch: Awaited<ReturnType<typeof scratchDirectory>>;
 let test: TestEngine;
 let directory: string;
@@ -85,27 +85,6 @@ t('what died between its two names is taken away, what is not ours stays', async
   assert.equal(readdirSync(directory), ['.kapsel-mine.part', 'file']);
 });
 
-/** Kills the command once it has a file open below the directory; false where it was quicker. */
-async function killedWriting(args: string[]): Promise<boolean> {
-  const child = spawn(process.execPath, [cli, ...args], { env: { ...process.env, ...test.env }, stdio: 'ignore' });
-  const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
-  const writes = () => {
-    const fds = `/proc/${child.pid}/fd`;
-    return readdirSync(fds).some((fd) => {
-      try {
-        return readlinkSync(join(fds, fd)).startsWith(directory);
-      } catch {
-        return false; // Closed meanwhile.
-      }
-    });
-  };
-  while (child.exitCode === null && child.signalCode === null) {
-    if (writes()) child.kill('SIGKILL');
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return (await ended)[1] === 'SIGKILL';
-}
-
 t('save and export that are killed while they write leave nothing', async () => {
   const container = await test.engine.containers.create('it:1');
   const commands = [
@@ -116,7 +95,7 @@ t('save and export that are killed while they write leave nothing', async () => 
   for (const args of commands) {
     for (let killed = 0, tries = 0; killed < 3; tries++) {
       assert.ok(tries < 30, `${args.join(' ')} is always quicker`);
-      if (await killedWriting(args)) killed++;
+      if (await killedWriting(test, args, directory)) killed++;
       else await rm(args[args.indexOf('-o') + 1]!);
       assert.equal(readdirSync(directory), [], args.join(' '));
     }

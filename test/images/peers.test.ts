@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { scratch } from '../harness/engine.ts';
+import { busyboxLayers, ociLayout } from '../harness/images.ts';
 import { Docker } from '../managers/dockerd.ts';
 import { Peers, registryHost, richLayout } from './peers.ts';
 
@@ -157,6 +158,62 @@ t('kapsel pushes, skopeo and umoci, podman and docker pull', async () => {
     await docker.stop();
   }
 });
+
+/** With a docker of its own that has the image, and a file for an archive. */
+async function archiving(work: (docker: Docker, archive: string) => Promise<void>): Promise<void> {
+  const archive = join(scratch, 'archive.tar');
+  await peers.skopeo('copy', ...plain, `oci:${layout}:rich`, `docker://${at('rich:1')}`);
+  const docker = new Docker(peers.machine);
+  await docker.start();
+  try {
+    await work(docker, archive);
+  } finally {
+    await docker.stop();
+    await rm(archive, { force: true });
+  }
+}
+
+t('docker saves, kapsel loads', () =>
+  archiving(async (docker, archive) => {
+    // Docker cannot give back a layer that has GNU tar's holes: it makes one of its own, and one with whiteouts on it.
+    await docker.output('pull', '--quiet', at('rich:1'));
+    await docker.output('create', '--name', 'it', at('rich:1'), 'true');
+    await docker.output('export', '--output', archive, 'it');
+    await docker.output('import', archive, 'flat:1');
+    await docker.output('rm', 'it');
+    const image = { layers: await busyboxLayers(scratch), name: 'it' };
+    const plainLayout = await ociLayout(join(scratch, 'plain'), [image]);
+    await peers.skopeo('copy', ...plain, `oci:${plainLayout}:it`, `docker://${at('plain:1')}`);
+    await docker.output('pull', '--quiet', at('plain:1'));
+    // What others have alike is one file here, with two names: what is looked at has to be alone.
+    await peers.kapselOutput('image', 'prune', '--all', '--force');
+    for (const name of ['flat:1', at('plain:1')]) {
+      await docker.output('save', '--output', archive, name);
+      assert.is((await peers.kapselOutput('load', '-i', archive)).trim(), `Loaded image: ${name}`);
+      same(await peers.lookAtKapsels(name), await dockerSees(docker, name), name);
+      await peers.kapselOutput('rmi', name);
+    }
+    await rm(plainLayout, { recursive: true });
+  }),
+);
+
+t('kapsel saves, docker and podman load', () =>
+  archiving(async (docker, archive) => {
+    await peers.kapselOutput('pull', at('rich:1'));
+    for (const format of ['docker-archive', 'oci-archive']) {
+      const name = `localhost/back:${format}`;
+      await peers.kapselOutput('tag', at('rich:1'), name);
+      await peers.kapselOutput('save', '--format', format, '--output', archive, name);
+      await podman('load', '--quiet', '--input', archive);
+      same(below(await peers.look(await podman('image', 'mount', name))), below(wanted), `podman, ${format}`);
+      await podman('image', 'umount', name);
+      // Debian's Docker reads no layouts.
+      if (format === 'oci-archive') continue;
+      assert.match(await docker.output('load', '--input', archive), new RegExp(`^Loaded image: ${name}$`, 'm'));
+      same(await dockerSees(docker, name), wanted, `docker, ${format}`);
+    }
+  }),
+);
 
 t('kapsel’s config is what was pushed, and its history', async () => {
   const reference = at('rich:1');

@@ -21,6 +21,7 @@ import { failure, TestStore } from '../registry/faulty.ts';
 import { inImage, scratchDirectory } from './store.ts';
 
 const t = suite('pull from docker-registry');
+const puller = new URL('puller.ts', import.meta.url).pathname;
 let scratch: Awaited<ReturnType<typeof scratchDirectory>>;
 let registry: TestRegistry;
 let store: TestStore;
@@ -235,37 +236,9 @@ t('a layer tree deleted by hand is fetched again', async () => {
   assert.is(await inImage(await store.images.ensure(name), 'cat data/kept'), 'kept\n');
 });
 
-/** A process that pulls, as `kapsel pull` would. */
-function puller(root: string, name: string): ReturnType<typeof spawn> {
-  const path = (file: string) => JSON.stringify(new URL(`../../src/${file}`, import.meta.url).href);
-  const code = `
-    const { Images } = await import(${path('engine/images.ts')});
-    const { Database } = await import(${path('native.ts')});
-    const database = new Database(${JSON.stringify(join(root, 'kapsel.db'))});
-    const images = new Images({ root: ${JSON.stringify(root)}, database });
-    const { changed } = await images.pull(${JSON.stringify(name)});
-    images.close();
-    console.log(changed);`;
-  return spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
-}
-
-t('eight processes that pull one image make it once', async () => {
-  await registry.push(await busybox('eight', 'gzip'), 'eight:1');
-  const pullers = Array.from({ length: 8 }, () => puller(store.root, `${registry.host}/eight:1`));
-  const statuses = await Promise.all(pullers.map(async (one) => (await once(one, 'exit'))[0] as number));
-  assert.equal(
-    statuses,
-    Array.from({ length: 8 }, () => 0),
-  );
-  const image = store.images.resolve(`${registry.host}/eight:1`)!;
-  assert.is(await inImage(image, 'cat data/kept'), 'kept\n');
-  const names = store.contents().filter((name) => name.startsWith('layers/') || name.startsWith('tmp/'));
-  assert.is(names.length, 2 * busyboxFacts.layers, names.join());
-});
-
 t('a pull killed at any moment: what is there is whole, and the next pull works and cleans up', async () => {
   for (const delay of [40, 90, 140, 200, 300, 450, 700, 1100]) {
-    const child = puller(store.root, debian);
+    const child = spawn(process.execPath, [puller, store.root, debian], { stdio: 'inherit' });
     const ended = once(child, 'exit');
     setTimeout(() => child.kill('SIGKILL'), delay);
     await ended;

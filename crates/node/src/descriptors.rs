@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either, Env, Object, Uint8Array};
+use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
@@ -15,7 +15,6 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 
 use crate::outcome::{Failure, Outcome};
-use crate::settle::on_a_thread;
 
 /// A descriptor that JavaScript holds. None where the number cannot be one.
 pub fn borrow<'a>(fd: RawFd) -> Result<BorrowedFd<'a>, Failure> {
@@ -109,15 +108,4 @@ pub fn link_descriptor(fd: RawFd, path: String) -> Outcome<()> {
 #[napi]
 pub fn remove_run_directory(path: String) -> Outcome<()> {
     kapsel_state::remove_run_directory(Path::new(&path)).into()
-}
-
-/// Writes everything of the file system that holds `path` to its disk.
-#[napi]
-pub fn sync_file_system(env: &Env, path: String) -> napi::Result<Object<'_>> {
-    on_a_thread(env, move || {
-        let file =
-            File::open(&path).map_err(|error| Failure::system(&format!("open {path}"), errno_of(&error)))?;
-        nix::unistd::syncfs(&file)
-            .map_err(|errno| Failure::system(&format!("write {path} to its disk"), errno))
-    })
 }

@@ -255,7 +255,8 @@ impl Extractor {
                 let old = place.stat().map_err(|errno| failed("look at", entry, &errno.into()))?;
                 // A directory over a directory changes its attributes, and nothing else.
                 if kind(&old) != SFlag::S_IFDIR {
-                    opaque = self.layer && marks::whiteout(&old);
+                    // What it replaces, a whiteout too, has hidden the lower layers' directory of this name.
+                    opaque = self.layer;
                     self.create(place, entry, make)?;
                 }
             }

@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use kapsel_storage::Compression;
@@ -53,6 +54,71 @@ fn a_blob_is_the_tar_packed_and_always_the_same() {
         let unpacked = unpack(Cursor::new(blob), &options(there.path()), None).unwrap();
         assert_eq!(unpacked.diff_id, kapsel_storage::Digest::of(&bytes));
         assert_eq!(unpacked.media_type, compression.media_type());
+    }
+}
+
+/// The processor time of each thread that has the name of the calling one, which threads have from whoever starts them.
+fn busy(but: &Path) -> Vec<u64> {
+    let name = std::fs::read("/proc/thread-self/comm").unwrap();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let others = tasks.filter(|task| !task.ends_with(but));
+    let ours = others.filter(|task| std::fs::read(task.join("comm")).is_ok_and(|found| found == name));
+    ours.filter_map(|task| std::fs::read_to_string(task.join("schedstat")).ok())
+        .map(|text| text.split(' ').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+/// Gives all its bytes, and notes at their end how the threads have shared the work.
+struct Observed<'a> {
+    bytes: &'a [u8],
+    caller: PathBuf,
+    busy: &'a mut Vec<u64>,
+}
+
+impl Read for Observed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.bytes.is_empty() {
+            *self.busy = busy(&self.caller);
+        }
+        self.bytes.read(buffer)
+    }
+}
+
+/// Keeps the calling thread, and those that it starts, on the first of its processors.
+fn on_one_processor() {
+    // SAFETY: the kernel reads and writes one structure of ours, for the calling thread.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set), 0);
+        let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &set)).unwrap();
+        libc::CPU_ZERO(&mut set);
+        libc::CPU_SET(first, &mut set);
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&set), &raw const set), 0);
+    }
+}
+
+#[test]
+fn the_bytes_are_the_same_on_one_processor_and_all_others_are_used() {
+    let bytes = tar(&[file("noise", &noise(16 << 20))]);
+    for (compression, level) in [(Compression::Gzip, Some(6)), (Compression::Zstd, Some(9))] {
+        let mut shares = Vec::new();
+        let mut many = Vec::new();
+        let caller = std::fs::read_link("/proc/thread-self").unwrap().file_name().unwrap().into();
+        let input = Observed { bytes: &bytes, caller, busy: &mut shares };
+        compress(input, compression, level, &mut many).unwrap();
+        let alone = std::thread::scope(|scope| {
+            let alone = || {
+                on_one_processor();
+                packed(&bytes, compression, level).1
+            };
+            scope.spawn(alone).join().unwrap()
+        });
+        assert!(many == alone, "{compression:?}");
+        // No thread has had nearly all of the work.
+        if std::thread::available_parallelism().unwrap().get() > 1 {
+            let (most, all): (u64, u64) = (*shares.iter().max().unwrap(), shares.iter().sum());
+            assert!(most * 4 < all * 3, "{compression:?}: {shares:?}");
+        }
     }
 }
 

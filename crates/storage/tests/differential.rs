@@ -373,3 +373,28 @@ fn any_tree_packed_by_tar_and_unpacked_is_itself() {
         }
     }
 }
+
+#[test]
+fn what_git_archives_is_its_tree_and_nothing_else() {
+    let tree = tempfile::tempdir().unwrap();
+    std::fs::create_dir(tree.path().join("d")).unwrap();
+    std::fs::write(tree.path().join("d/f"), "text").unwrap();
+    std::fs::write(tree.path().join("d").join("n".repeat(150)), "far").unwrap();
+    symlink("d/f", tree.path().join("soft")).unwrap();
+    // The commit's name is in a global header at the beginning.
+    let git = "git -c user.name=x -c user.email=x@x -c init.defaultBranch=main";
+    let (_directory, archive) = pack(
+        tree.path(),
+        &format!(
+            "{git} init -q && {git} add . && {git} commit -qm x && {git} archive -o \"$OUT\" --format=tar HEAD"
+        ),
+    );
+    assert_eq!(std::fs::read(&archive).unwrap()[156], b'g');
+    let [ours, theirs] = [ours(&archive), theirs(&archive)].map(|top| {
+        let mut all = seen(top.path(), true);
+        // No entry speaks of the root.
+        all.remove(Path::new(""));
+        all
+    });
+    assert_eq!(ours, theirs);
+}

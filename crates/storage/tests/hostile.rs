@@ -14,8 +14,11 @@ use support::*;
 /// A directory to unpack into, with something to hurt beside it and above it.
 struct Arena {
     top: tempfile::TempDir,
-    before: BTreeMap<PathBuf, Facts>,
+    before: Outside,
 }
+
+/// All that is there, and the marks of the directory that all is in.
+type Outside = (BTreeMap<PathBuf, Facts>, BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Arena {
     fn new() -> Self {
@@ -24,7 +27,7 @@ impl Arena {
         std::fs::create_dir(top.path().join("target")).unwrap();
         std::fs::write(top.path().join("outside/etc/passwd"), "root\n").unwrap();
         std::fs::write(top.path().join("victim"), "whole\n").unwrap();
-        let mut arena = Arena { top, before: BTreeMap::new() };
+        let mut arena = Arena { top, before: Outside::default() };
         arena.before = arena.outside();
         arena
     }
@@ -33,7 +36,7 @@ impl Arena {
         self.top.path().join("target")
     }
 
-    fn outside(&self) -> BTreeMap<PathBuf, Facts> {
+    fn outside(&self) -> Outside {
         let mut all = BTreeMap::new();
         for entry in self.top.path().read_dir().unwrap() {
             let name = PathBuf::from(entry.unwrap().file_name());
@@ -49,7 +52,7 @@ impl Arena {
             let metadata = std::fs::symlink_metadata(self.top.path().join(path)).unwrap();
             facts.device = std::os::unix::fs::MetadataExt::nlink(&metadata);
         }
-        all
+        (all, xattrs(self.top.path()))
     }
 
     fn attack_as(&self, mode: Mode, entries: &[Made]) -> Result<Unpacked> {
@@ -116,6 +119,33 @@ fn a_symlinked_ancestor_leads_nowhere_but_inside() {
         }
     }
     assert!(!Path::new("/etc/passwd").metadata().unwrap().is_dir());
+}
+
+#[test]
+fn whiteouts_hide_nothing_outside_whatever_way_they_take() {
+    let arena = Arena::new();
+    let outside = arena.top.path().join("outside");
+    for target in ["../outside", outside.to_str().unwrap(), "../../../../../../etc", "/etc", ".."] {
+        for mark in [".wh.passwd", ".wh.etc", ".wh..wh..opq", "etc/.wh.passwd", "etc/.wh..wh..opq"] {
+            // A link hides what is below it of lower layers, and more is not said by a mark that goes through it.
+            arena.attack(&[link(Kind::Symlink, "way", target), file(&format!("way/{mark}"), "")]).unwrap();
+            let all = facts(&arena.target());
+            assert_eq!(all.keys().collect::<Vec<_>>(), [Path::new(""), Path::new("way")], "{target} {mark}");
+            assert!(all[Path::new("")].xattrs.is_empty() && all[Path::new("way")].kind == 'l');
+            std::fs::remove_file(arena.target().join("way")).unwrap();
+        }
+    }
+    // Absolute names are names under the root, a whiteout's too.
+    let top = arena.top.path().to_str().unwrap();
+    let marks = ["/.wh.victim", "/outside/.wh.passwd", "/outside/etc/.wh..wh..opq"];
+    arena.attack(&marks.map(|mark| file(&format!("{top}{mark}"), ""))).unwrap();
+    let inside = |name: &str| arena.inside(&format!("{}/{name}", top.trim_start_matches('/')));
+    assert_eq!(["victim", "outside/passwd", "outside/etc"].map(|name| inside(name).kind), ['c', 'c', 'd']);
+    assert_eq!(inside("outside/etc").xattrs.len(), 1);
+    for climbing in ["../.wh.victim", "../.wh..wh..opq", "a/../../.wh.victim", "/../outside/.wh..wh..opq"] {
+        let error = Arena::new().attack(&[file(climbing, "")]).unwrap_err();
+        assert_eq!(error.code, "LAYER_ESCAPES", "{climbing}");
+    }
 }
 
 #[test]
@@ -342,13 +372,18 @@ fn more_entries_or_bytes_than_allowed_are_refused() {
     let made = tar(&[file("a", "1"), file("b", "2"), file("c", "3")]);
     assert_eq!(unpack_bytes(made, &limited(2, 1 << 20)).unwrap_err().code, "LAYER_LIMIT");
     run("sh", &["-c", &format!("rm {}/*", arena.target().display())]);
-    // A bomb: 16 MiB of zeros in some 16 KiB.
-    let zeros = tar(&[(Entry::file(b"zeros", 16 << 20), vec![0; 16 << 20])]);
-    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    std::io::Write::write_all(&mut bomb, &zeros).unwrap();
-    let bomb = bomb.finish().unwrap();
-    assert!(bomb.len() < 32 << 10);
-    assert_eq!(unpack_bytes(bomb, &limited(10, 1 << 20)).unwrap_err().code, "LAYER_LIMIT");
+    // Bombs: 16 MiB of zeros in some 16 KiB, as a file that says its size, and after the end, which nothing does.
+    let declared = tar(&[(Entry::file(b"zeros", 16 << 20), vec![0; 16 << 20])]);
+    for (zeros, named) in [(declared, "1048576 bytes"), (vec![0; 16 << 20], "bomb")] {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzip, &zeros).unwrap();
+        for bomb in [gzip.finish().unwrap(), zstd::encode_all(&zeros[..], 19).unwrap()] {
+            assert!(bomb.len() < 32 << 10);
+            let error = unpack_bytes(bomb, &limited(10, 1 << 20)).unwrap_err();
+            assert!(error.code == "LAYER_LIMIT" && error.message.contains(named), "{error}");
+            assert_eq!(facts(&arena.target()).len(), 1);
+        }
+    }
 }
 
 #[test]

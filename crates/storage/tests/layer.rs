@@ -161,6 +161,8 @@ fn a_directory_over_a_directory_changes_only_attributes_and_all_else_replaces() 
     assert_eq!((all[Path::new("gone")].kind, all[Path::new("f")].kind), ('-', 'l'));
     assert_eq!((all[Path::new("l")].kind, &all[Path::new("l/x")].content[..]), ('d', &b"3"[..]));
     assert!(!all.contains_key(Path::new("d/x")));
+    // What a directory replaces has hidden what lower layers have under its name.
+    assert!(opaque(&all[Path::new("l")]) && !opaque(&all[Path::new("d")]));
 }
 
 #[test]
@@ -355,12 +357,21 @@ fn a_disk_that_fills_up_is_told_with_the_entry() {
     let top = tempfile::tempdir().unwrap();
     let (archive, mounted) = (top.path().join("archive"), top.path().join("mounted"));
     std::fs::create_dir(&mounted).unwrap();
-    // A small disk, in a mount namespace of its own. The second one runs out of inodes, which no look at the space tells.
+    // A small disk, in a mount namespace of its own. The second fills slowly: no file of the layer is too large for it.
+    // The third runs out of inodes, which no look at the space tells.
     let large = tar(&[file("first", "1"), file("second", &"x".repeat(2 << 20))]);
+    let text = "x".repeat(1 << 20);
+    let slow: Vec<Made> = (0..100).map(|i| file(&format!("part-{i}"), &text)).collect();
     let many: Vec<Made> = (0..100).map(|i| file(&format!("file-{i}"), "")).collect();
-    for (size, bytes, named) in [("size=1m", large, "'second'"), ("nr_inodes=50", tar(&many), "'file-4")] {
+    for (size, bytes, named) in [
+        ("size=1m", large, "'second'"),
+        ("size=16m", tar(&slow), "'part-15'"),
+        ("nr_inodes=50", tar(&many), "'file-4"),
+    ] {
         std::fs::write(&archive, bytes).unwrap();
-        let script = format!("mount -t tmpfs -o {size} none \"$1\" && \"$2\" --free \"$1\" < \"$3\"");
+        let script = format!(
+            "mount -t tmpfs -o {size} none \"$1\" && ! \"$2\" --free \"$1\" < \"$3\" && df -k --output=size,avail \"$1\""
+        );
         let output = std::process::Command::new("unshare")
             .args(["--mount", "sh", "-c", &script, "sh"])
             .args([&mounted, &unpacker(), &archive])
@@ -372,6 +383,11 @@ fn a_disk_that_fills_up_is_told_with_the_entry() {
             "{text}"
         );
         assert_eq!(text.lines().count(), 1);
+        // Others still have something to write to: a 64th of the disk at least.
+        let said = String::from_utf8_lossy(&output.stdout);
+        let kibibytes: Vec<u64> =
+            said.lines().last().unwrap().split_whitespace().map(|n| n.parse().unwrap()).collect();
+        assert!(kibibytes[1] >= kibibytes[0] / 64, "{size}: {kibibytes:?}");
     }
 }
 

@@ -1,8 +1,9 @@
 // A running container becomes a checkpoint: CRIU's images in its directory, and on demand an archive that another engine
 // restores. Loaded at the first use.
 
-import { createWriteStream, openSync, renameSync, rmSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { dirname } from 'node:path';
 import type { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import zlib from 'node:zlib';
@@ -12,7 +13,7 @@ import { diskError } from '../disk.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, InvalidArgumentError, UnsupportedError } from '../errors.ts';
 import { pack, removeTrees } from '../images/worker.ts';
-import { randomHex } from '../random.ts';
+import { OutputFile } from '../output-file.ts';
 import { documents } from './checkpoint-archive.ts';
 import { deviceAccess } from './devices.ts';
 import { ground } from './ground.ts';
@@ -92,23 +93,26 @@ function refuseImpossible(row: ContainerRow, settings: Settings, options: Checkp
   }
 }
 
-/** Under another name first: it is there whole or not at all. */
+/** It is there whole or not at all, however we end. */
 async function writeArchive(document: object, path: string, compression: Compression): Promise<void> {
-  const half = `${path}.${randomHex(4)}.half`;
   const compressor = compressorOf(compression);
   try {
-    const file = openSync(half, 'wx', 0o600);
-    if (compressor === undefined) {
-      await pack(document, file);
-    } else {
-      const [read, write] = pipe();
-      const packed = new Socket({ fd: read, readable: true, writable: false });
-      const work = [pack(document, write), pipeline(packed, compressor, createWriteStream(half, { fd: file }))];
-      for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
+    const output = await OutputFile.open(dirname(path));
+    try {
+      if (compressor === undefined) {
+        await pack(document, openSync(`/proc/self/fd/${output.handle.fd}`, 'r+'));
+      } else {
+        const [read, write] = pipe();
+        const packed = new Socket({ fd: read, readable: true, writable: false });
+        const fill = (pieces: AsyncIterable<Uint8Array>) => output.handle.writeFile(pieces);
+        const work = [pack(document, write), pipeline(packed, compressor, fill)];
+        for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason;
+      }
+      await output.keep(path);
+    } finally {
+      await output.close();
     }
-    renameSync(half, path);
   } catch (error) {
-    rmSync(half, { force: true });
     throw diskError(error);
   }
 }

@@ -2,12 +2,12 @@
 // Everything or nothing: layers become visible together, after one sync, and the image only with all of them.
 
 import { availableParallelism } from 'node:os';
-import { AbortedError, KapselError, NotFoundError, StorageError } from '../errors.ts';
+import { AbortedError, KapselError, StorageError } from '../errors.ts';
 import { parseConfig } from '../../registry/manifest.ts';
-import type { ImageConfig, Platform } from '../../registry/oci.ts';
-import { distance, formatPlatform, parsePlatform } from '../../registry/platform.ts';
+import type { ImageConfig } from '../../registry/oci.ts';
 import type { LayerRow } from '../../native.ts';
 import { gone, type Layers, type StagedLayer } from './layers.ts';
+import { checkPlatform, otherPlatform } from './platform.ts';
 import type { SourceImage, SourceLayer } from './source.ts';
 import type { LayerProgress, TransferOptions } from './types.ts';
 import { unpack } from './worker.ts';
@@ -32,6 +32,7 @@ export async function ingest(
 ): Promise<Ingested> {
   const config = parseConfig(image.config.bytes, image.layers.length, `the config of ${image.name}`);
   checkPlatform(config, platform, image.name);
+  if (config.os !== 'linux') throw otherPlatform(config, 'linux', image.name);
   const diffIds = config.rootfs.diff_ids;
   const sources = new Map(diffIds.map((diffId, index) => [diffId, image.layers[index]!] as const));
   const report = (diffId: string, phase: LayerProgress['phase'], bytes = 0): void => {
@@ -49,17 +50,6 @@ export async function ingest(
   if (missing.length > 0) await fetchAgain(() => fetchLayers(layers, image.name, sources, missing, report, signal));
   const rows = [...sources.keys()].map((diffId) => layers.find(diffId) ?? gone(diffId));
   return { config, diffIds, rows, changed: missing.length > 0 };
-}
-
-/** An index has been chosen from already; a single image may still be for another machine than was asked for. */
-function checkPlatform(config: ImageConfig, asked: string | Platform | undefined, name: string): void {
-  const wanted = typeof asked === 'string' ? parsePlatform(asked) : asked;
-  if (config.os === 'linux' && (wanted === undefined || distance(wanted, config) !== undefined)) return;
-  const other = wanted ? formatPlatform(wanted) : 'linux';
-  throw new NotFoundError(
-    'PLATFORM_NOT_FOUND',
-    `image with reference ${name} was found but its platform (${formatPlatform(config)}) does not match ${other}`,
-  );
 }
 
 /** What a mirror, or an earlier try, gave may be wrong where the registry is not: once more without. */

@@ -6,10 +6,17 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use flate2::bufread::GzDecoder;
 use zstd::stream::read::Decoder;
+use zstd::zstd_safe::get_error_name;
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge as WINDOW_TOO_LARGE;
 
 use super::chunk::{Chunk, Pool};
 use super::{CHUNK, Compression, Hash, PLAIN_CHUNKS};
 use crate::error::{Error, Result};
+
+/// How far back a zstd frame may look, as a power of two: 64 MiB, which are memory of whoever reads it. It is the most that
+/// Go's zstd takes (klauspost/compress, without an option), and so containerd, Docker and podman: an image that asks for more
+/// runs nowhere. RFC 8878 (3.1.1.1.2) wants 8 MiB at least; libzstd itself would take 128.
+const ZSTD_WINDOW: u32 = 26;
 
 /// Takes pieces as they came until they end, and gives pieces of the tar to the hasher and to the caller.
 pub fn run(
@@ -26,7 +33,11 @@ pub fn run(
         match compression {
             Compression::None => plain(&mut input, &mut out),
             Compression::Gzip => gzip(&mut input, &mut out),
-            Compression::Zstd => out.drain(&mut Decoder::with_buffer(&mut input)?),
+            Compression::Zstd => {
+                let mut decoder = Decoder::with_buffer(&mut input)?;
+                decoder.window_log_max(ZSTD_WINDOW)?;
+                out.drain(&mut decoder)
+            }
         }
     };
     if let Err(stop) = inflate() {
@@ -62,6 +73,12 @@ fn damaged(cause: &io::Error) -> Error {
             "LAYER_TRUNCATED",
             "the layer ends in the middle of its compressed data: fetch it again",
         );
+    }
+    // The library has nothing but a text for it.
+    if cause.to_string() == get_error_name(0usize.wrapping_sub(WINDOW_TOO_LARGE as usize)) {
+        let text = "the layer is packed by zstd with a window of more than 64 MiB, which no container engine reads: \
+                    pack it again with --long=26 at most";
+        return Error::new("LAYER_LIMIT", text);
     }
     Error::new("LAYER_CORRUPT", format!("the layer's compressed data is damaged ({cause}): fetch it again"))
 }

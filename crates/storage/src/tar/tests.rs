@@ -150,6 +150,29 @@ fn an_extended_header_of_more_than_a_mebibyte_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn a_global_header_changes_no_entry_whatever_it_says() {
+    let records = b"13 path=evil\n16 linkpath=evil\n10 size=1\n12 uid=1000\n27 SCHILY.xattr.user.evil=1\n";
+    let entries = [
+        (Entry::file(b"short", 5), b"whole".to_vec()),
+        // This one has a header of its own, which counts.
+        (Entry::file(&b"n".repeat(150), 3), b"own".to_vec()),
+        (Entry { link: b"target".to_vec(), ..Entry::new(b"link", Kind::Symlink) }, vec![]),
+    ];
+    let mut global = write(&[(Entry::file(b"pax_global_header", records.len() as u64), records.to_vec())]);
+    patch(&mut global, 0, 156, b"g");
+    let global = &global[..2 * BLOCK];
+    // At the beginning, as `git archive` has it, and between any two.
+    let one_by_one = entries.iter().flat_map(|entry| {
+        let alone = write(std::slice::from_ref(entry));
+        [global, &alone[..alone.len() - 2 * BLOCK]].concat()
+    });
+    let tar: Vec<u8> = one_by_one.chain([0; 2 * BLOCK]).collect();
+    for step in [1, 512, 100_000] {
+        assert_eq!(read(&tar, step).unwrap(), entries, "in steps of {step}");
+    }
+}
+
+#[test]
 fn a_name_with_a_nul_from_a_pax_header_is_refused() {
     let mut tar = write(&[(Entry::file(&[b"a".repeat(150), b"b".to_vec()].concat(), 0), vec![])]);
     let at = tar.windows(5).position(|w| w == b"path=").unwrap() + 20;

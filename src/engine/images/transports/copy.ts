@@ -3,13 +3,15 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import type { Database, ImageRow } from '../../../native.ts';
 import type { Access, RegistryClient } from '../../../registry/client.ts';
-import type { Document } from '../../../registry/manifest.ts';
+import { type Document, parseConfig } from '../../../registry/manifest.ts';
+import { hostPlatform } from '../../../registry/platform.ts';
 import { canonical, parseReference } from '../../../registry/reference.ts';
 import { InvalidArgumentError, KapselError } from '../../errors.ts';
 import type { Blobs } from '../blobs.ts';
 import type { Layers } from '../layers.ts';
+import { hostPrefix } from '../host-memory.ts';
 import { taggable } from '../names.ts';
-import { platformOf } from '../platform.ts';
+import { checkPlatform, platformOf } from '../platform.ts';
 import { withScratch } from '../scratch.ts';
 import type { CopyOptions, SaveFormat } from '../types.ts';
 import { unpackArchive } from '../unpack-archive.ts';
@@ -43,6 +45,9 @@ export interface Workshop {
 export async function copyImage(shop: Workshop, from: Place, to: Place, options: CopyOptions): Promise<string> {
   const signal = options.signal ?? new AbortController().signal;
   const { sourceAccess = options, destinationAccess = options } = options;
+  // Is made here: not at all, rather than for the wrong machine.
+  if (from.transport === 'kapsel' && from.reference.startsWith(hostPrefix))
+    checkPlatform(hostPlatform(), options.platform, from.reference);
   return await withSource(shop, from, sourceAccess, signal, async (source) => {
     if (to.transport === 'kapsel') return await copyIntoStore(shop, source, to.reference, options, signal);
     const names = namesFor(to);
@@ -55,9 +60,23 @@ export async function copyImage(shop: Workshop, from: Place, to: Place, options:
           return (await sendTree(tree, sink, sending)).digest;
         }
       }
-      return (await sendImage(await source.image(platformOf(options.platform), signal), sink, sending)).digest;
+      return (await sendImage(await imageFor(source, options.platform, signal), sink, sending)).digest;
     });
   });
+}
+
+/** The one image that a source has for a platform; where it holds one alone, that may be for another. */
+async function imageFor(
+  source: Source,
+  platform: CopyOptions['platform'],
+  signal: AbortSignal,
+): Promise<OutgoingImage> {
+  const image = await source.image(platformOf(platform), signal);
+  if (platform !== undefined) {
+    const { bytes } = image.config;
+    checkPlatform(parseConfig(bytes, image.layers.length, `the config of ${image.name}`), platform, image.name);
+  }
+  return image;
 }
 
 /** Every image of the list into one archive or directory; `output` is a path, or a descriptor for an archive. */
