@@ -70,7 +70,7 @@ fn a_file_may_be_many_times_larger_than_the_memory_however_it_is_packed() {
         (&["cat"][..], MOST),
         (&["gzip", "-1"], MOST),
         (&["zstd", "-q"], MOST),
-        (&["zstd", "-q", "--long=26"], MOST + (64 << 20)),
+        (&["zstd", "-q", "--long=27"], MOST + (128 << 20)),
     ] {
         let top = tempfile::tempdir().unwrap();
         let into = top.path().join("tree");
@@ -82,12 +82,12 @@ fn a_file_may_be_many_times_larger_than_the_memory_however_it_is_packed() {
 
 #[test]
 fn a_frame_that_wants_more_memory_than_others_give_it_is_refused_in_one_line() {
-    for long in ["--long=27", "--long=31"] {
+    for long in ["--long=28", "--long=31"] {
         let top = tempfile::tempdir().unwrap();
         // There is room enough: it is no question of what this machine has.
         let output = bounded(top.path(), 4 << 30, &["zstd", "-q", long], large);
         let text = String::from_utf8_lossy(&output.stderr);
-        assert!(text.starts_with("LAYER_LIMIT ") && text.contains("--long=26"), "{long}: {text}");
+        assert!(text.starts_with("LAYER_LIMIT ") && text.contains("--long=27"), "{long}: {text}");
         assert_eq!(text.lines().count(), 1);
     }
 }

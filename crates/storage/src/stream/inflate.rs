@@ -13,10 +13,9 @@ use super::chunk::{Chunk, Pool};
 use super::{CHUNK, Compression, Hash, PLAIN_CHUNKS};
 use crate::error::{Error, Result};
 
-/// How far back a zstd frame may look, as a power of two: 64 MiB, which are memory of whoever reads it. It is the most that
-/// Go's zstd takes (klauspost/compress, without an option), and so containerd, Docker and podman: an image that asks for more
-/// runs nowhere. RFC 8878 (3.1.1.1.2) wants 8 MiB at least; libzstd itself would take 128.
-const ZSTD_WINDOW: u32 = 26;
+/// How far back a zstd frame may look, as a power of two: 128 MiB, which are memory of whoever reads it. It is what `zstd -d`
+/// and `--long` go to without a number (RFC 8878, 3.1.1.1.2, wants 8 MiB at least); Go's reader would take 512.
+const ZSTD_WINDOW: u32 = 27;
 
 /// Takes pieces as they came until they end, and gives pieces of the tar to the hasher and to the caller.
 pub fn run(
@@ -76,8 +75,8 @@ fn damaged(cause: &io::Error) -> Error {
     }
     // The library has nothing but a text for it.
     if cause.to_string() == get_error_name(0usize.wrapping_sub(WINDOW_TOO_LARGE as usize)) {
-        let text = "the layer is packed by zstd with a window of more than 64 MiB, which no container engine reads: \
-                    pack it again with --long=26 at most";
+        let text = "the layer is packed by zstd with a window of more than 128 MiB: pack it again \
+                    with --long=27 at most";
         return Error::new("LAYER_LIMIT", text);
     }
     Error::new("LAYER_CORRUPT", format!("the layer's compressed data is damaged ({cause}): fetch it again"))
