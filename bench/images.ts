@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { TestRegistry } from '../test/harness/registry.ts';
 import { layerTars, layoutOf } from './debian.ts';
 import { dockerDaemon, installed } from './peers.ts';
-import { commits, creations, warmPulls } from './store.ts';
+import { changes, creations, warmPulls } from './store.ts';
 import { peakOfPull } from './pull-memory.ts';
 
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '3' } } });
@@ -142,7 +142,9 @@ const roots = { root: join(directory, 'kapsel'), runRoot: join(directory, 'run')
 goal('pull again, all there, by the command', of('kapsel pull again, zstd'), 60, ' ms');
 goal('pull again, all there, in the engine', median(await warmPulls(`${registry.host}/bench:zstd`, roots)), 60, ' ms');
 goal('create over 100 layers, in the engine', median(await creations({ directory, ...roots })), 1, ' ms');
-goal('commit of one file, in the engine', median(await commits(`${registry.host}/bench:zstd`, roots)), 30, ' ms');
+const { diffs, commits } = await changes(`${registry.host}/bench:zstd`, roots);
+goal('diff of one file, in the engine', median(diffs), 30, ' ms');
+goal('commit of one file, in the engine', median(commits), 30, ' ms');
 rmSync(roots.root, { recursive: true });
 const pulling = [
   bin,

@@ -49,20 +49,23 @@ export async function warmPulls(image: string, roots: Roots): Promise<number[]> 
   return times;
 }
 
-/** Milliseconds of each `commit` of a container that has changed one file. */
-export async function commits(image: string, roots: Roots): Promise<number[]> {
+/** Milliseconds of each `diff` and each `commit` of a container that has changed one file. */
+export async function changes(image: string, roots: Roots): Promise<{ diffs: number[]; commits: number[] }> {
   await using engine = new Engine(roots);
   const container = await engine.containers.create(image, { command: ['true'] });
   const upper = join(roots.root, 'containers', container.id, 'upper');
   mkdirSync(join(upper, 'etc'), { recursive: true });
-  const times: number[] = [];
+  const [diffs, commits]: [number[], number[]] = [[], []];
   for (let round = 0; round < rounds; round++) {
     writeFileSync(join(upper, 'etc', 'changed'), `in round ${round}\n`);
     const start = performance.now();
+    await container.diff();
+    const between = performance.now();
     const id = await container.commit();
-    times.push(performance.now() - start);
+    diffs.push(between - start);
+    commits.push(performance.now() - between);
     await engine.images.remove(id);
   }
   await container.remove();
-  return times;
+  return { diffs, commits };
 }

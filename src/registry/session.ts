@@ -194,6 +194,8 @@ export class Session {
 
   /** Finds out which of several endpoints is spoken. */
   async #probe(signal: AbortSignal | undefined): Promise<Endpoint> {
+    const [only, ...others] = this.host.endpoints;
+    if (only && others.length === 0) return only;
     let failure: unknown;
     for (const endpoint of this.host.endpoints) {
       try {

@@ -54,6 +54,14 @@ t('eight processes that pull one image fetch and make each layer once', async ()
   assert.is(names.length, 2 * busyboxFacts.layers, names.join());
 });
 
+t('a pull of what is all there asks for the manifest alone', async () => {
+  assert.is((await store.images.pull(reference())).changed, true);
+  assert.is(registry.count('/blobs/'), 1 + busyboxFacts.layers);
+  registry.reset();
+  assert.is((await store.images.pull(reference())).changed, false);
+  assert.equal([registry.count('/manifests/1'), registry.count('/blobs/')], [1, 0]);
+});
+
 // A crash of the machine in between: containerd's issue 14164 is of layers whose files are empty afterwards.
 t(
   'all layers are on the disk by one syncfs, then have their names, then those are on the disk, then there are rows',

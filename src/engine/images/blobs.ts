@@ -37,7 +37,7 @@ export class Blobs {
 
   /** Within `exclusively`. The caller has checked the digest. What is there as it should be stays. */
   async write(digest: string, bytes: Uint8Array): Promise<void> {
-    if (await this.isWhole(digest)) return;
+    if (await this.find(digest)) return;
     const path = this.#path(digest);
     const temporary = `${path}.${randomHex(6)}`;
     try {
@@ -67,13 +67,9 @@ export class Blobs {
     return bytes;
   }
 
-  async isWhole(digest: string): Promise<boolean> {
-    try {
-      await this.read(digest);
-      return true;
-    } catch {
-      return false;
-    }
+  /** Undefined where it is not there, or is not what it should be. */
+  async find(digest: string): Promise<Buffer | undefined> {
+    return await this.read(digest).catch(() => undefined);
   }
 
   /** What nobody refers to: of an image that was removed, or left by a process that died. */

@@ -4,6 +4,7 @@
 import type { Descriptor, Platform } from '../../registry/oci.ts';
 import type { Repository } from '../../registry/repository.ts';
 import { configLimit, verify } from '../../registry/manifest.ts';
+import type { Blobs } from './blobs.ts';
 import { Download, type Downloads, type Fetch } from './downloads.ts';
 import { selectManifest } from '../../registry/select.ts';
 
@@ -35,23 +36,31 @@ export interface RegistryImage extends SourceImage {
   rootDigest: string;
 }
 
+/** What is at hand of an image already, and is not fetched again. */
+interface AtHand {
+  downloads: Downloads;
+  blobs: Blobs;
+}
+
 /** The image for a platform out of a repository. */
 export async function fromRegistry(
   repository: Repository,
   name: string,
   platform: Platform,
   signal?: AbortSignal,
-  downloads?: Downloads,
+  { downloads, blobs }: Partial<AtHand> = {},
 ): Promise<RegistryImage> {
   downloads?.sweep();
   const root = await repository.root(signal);
   const document = await selectManifest(root, platform, (entry) => repository.manifest(entry, signal), name);
   const { config, layers } = document.manifest;
+  const stored = await blobs?.find(config.digest);
+  const bytes = stored ?? (await readConfig(config, name, repository.blob(config, signal)));
   return {
     name,
     rootDigest: root.digest,
     manifest: document,
-    config: { digest: config.digest, bytes: await readConfig(config, name, repository.blob(config, signal)) },
+    config: { digest: config.digest, bytes },
     layers: layers.map((layer) => layerOf(repository, layer, downloads)),
   };
 }

@@ -60,7 +60,7 @@ export class Transfer implements Workshop {
     const name = canonical(parsed);
     const platform = platformOf(options.platform);
     const repository = this.registry.repository(parsed, options);
-    const image = await fromRegistry(repository, shown(name), platform, options.signal, this.downloads);
+    const image = await fromRegistry(repository, shown(name), platform, options.signal, this);
     const byDigest = `${parsed.registry}/${parsed.repository}@${image.rootDigest}`;
     const names = parsed.digest === undefined ? [name, byDigest] : [byDigest];
     const changed = await this.#ingest(image, names, 'pull', options);
@@ -235,7 +235,9 @@ export class Transfer implements Workshop {
   }
 
   async #hasDocuments({ id, manifestDigest }: ImageRow): Promise<boolean> {
-    return (await this.blobs.isWhole(id)) && (manifestDigest === null || (await this.blobs.isWhole(manifestDigest)));
+    const documents = manifestDigest === null ? [id] : [id, manifestDigest];
+    const found = await Promise.all(documents.map((digest) => this.blobs.find(digest)));
+    return found.every((document) => document !== undefined);
   }
 
   #row(key: string): ImageRow | undefined {

@@ -17,6 +17,7 @@ use super::store::{Entry, Record};
 use super::{Context, cgroup, console, pid_file, removal, seccomp, stdio};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::rootless;
 
 /// Flags of both verbs.
 pub const FLAGS: &[Flag] = &[
@@ -54,6 +55,9 @@ pub fn make(context: &Context, arguments: &Arguments, mode: Mode) -> Result<Made
     let id = arguments.id()?;
     let directory = stdio::path(arguments, "bundle").map_or_else(|| Path::new("."), Path::new);
     let Bundle { directory, document, mut config, root } = Bundle::load(directory)?;
+    if context.own_namespace {
+        rootless::translate(&mut config)?;
+    }
     let has_process = config.process.is_some();
     if !has_process && !mode.gate {
         return Err(Error::new("CONFIG_INVALID", "config.json has no process: there is nothing to run"));

@@ -55,6 +55,8 @@ pub struct Context {
     pub trace: Trace,
     /// Whether we are root of a user namespace only.
     pub rootless: bool,
+    /// Whether we are that of one of our own making, outside of which are the ids that a document calls the host's.
+    pub own_namespace: bool,
     /// Whether a container that asks for nothing of a cgroup may be without one, where one cannot be had.
     pub cgroup_optional: bool,
     /// Who makes cgroups.
@@ -270,10 +272,16 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         }
         let store = Store::new(root(&global)?);
         let said = rootless_cgroup(&global)?;
+        let is_ordinary = !nix::unistd::geteuid().is_root() || std::env::var_os(OWN_NAMESPACE).is_some();
         let rootless = become_root(verb, &store, &arguments)?;
+        if rootless && is_ordinary {
+            // SAFETY: there is one thread.
+            unsafe { std::env::set_var(OWN_NAMESPACE, "1") };
+        }
         let context = Context {
             trace,
             rootless,
+            own_namespace: rootless && is_ordinary,
             cgroup_optional: said.unwrap_or(rootless),
             store,
             driver: if global.has("systemd-cgroup") { Driver::Systemd } else { Driver::Cgroupfs },
@@ -285,8 +293,16 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     run().unwrap_or_else(|error| complain(&log, &error.message, verb.failure))
 }
 
+/// Tells the program that we are after the executable has been sealed, which finds itself root of a user namespace, that
+/// this is of our own making.
+const OWN_NAMESPACE: &str = "_KAPSEL_OWN_NAMESPACE";
+
 /// An ordinary user becomes root of a user namespace: of a new one, or of that of the container that is to be joined.
 fn become_root(verb: &Verb, store: &Store, arguments: &Arguments) -> Result<bool> {
+    // Writes the user's own id.
+    if verb.name == "spec" {
+        return Ok(false);
+    }
     let joined = || {
         let (id, _) = arguments.id_and_words().ok()?;
         store.look(id).ok()??.process.filter(|process| process.is_alive())

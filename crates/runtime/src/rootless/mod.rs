@@ -2,10 +2,12 @@
 //!
 //! - [`hub`](self::hub): the one that containers on networks share, with the network namespace of their bridges
 //! - [`holder`](self::holder): the process that keeps both
+//! - [`ids`](self::ids): the host's ids in a document
 //! - [`uplink`](self::uplink): pasta or slirp4netns, by which that network namespace reaches other machines
 
 mod holder;
 mod hub;
+mod ids;
 mod uplink;
 
 use std::fs::File;
@@ -21,6 +23,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{AccessFlags, Gid, Uid, faccessat, setgroups, setresgid, setresuid};
 
 pub use hub::Hub;
+pub use ids::translate;
 
 use crate::error::{Error, Result};
 use crate::launch::Launch;

@@ -141,8 +141,8 @@ fn the_document_to_begin_with_is_one_that_the_user_can_run() {
     assert_eq!(call(&world, &["spec", "--rootless", "--bundle", &world.text("new")]).status, 0);
     let mut config: Value =
         serde_json::from_slice(&fs::read(world.path("new/config.json")).unwrap()).unwrap();
-    // Ids of a user namespace that is made first, whatever the verb: 0 there is the user.
-    let own = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    // The host's ids, as every runtime's `spec` writes them.
+    let own = json!([{"containerID": 0, "hostID": USER, "size": 1}]);
     assert_eq!((&config["linux"]["uidMappings"], &config["linux"]["gidMappings"]), (&own, &own));
     config["process"]["env"] = world.config["process"]["env"].clone();
     config["process"]["terminal"] = json!(false);
