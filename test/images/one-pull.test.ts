@@ -6,8 +6,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { KapselError } from '../../src/index.ts';
 import { busyboxFacts, busyboxLayers, ociLayout } from '../harness/images.ts';
-import { FaultyRegistry, sendBlob, TestStore } from '../registry/faulty.ts';
+import { FaultyRegistry, sendBlob, sendManifest, TestStore } from '../registry/faulty.ts';
 import { inImage, scratchDirectory } from './store.ts';
 
 const t = suite('one pull');
@@ -60,6 +61,22 @@ t('a pull of what is all there asks for the manifest alone', async () => {
   registry.reset();
   assert.is((await store.images.pull(reference())).changed, false);
   assert.equal([registry.count('/manifests/1'), registry.count('/blobs/')], [1, 0]);
+});
+
+t('a config that is there already must be as long as a manifest says all the same', async () => {
+  await store.images.pull(reference());
+  const { manifest } = registry;
+  manifest.config.size += 1;
+  registry.fault = ({ url }, response) => {
+    if (!url?.endsWith('/manifests/1')) return false;
+    sendManifest(response, Buffer.from(JSON.stringify(manifest)));
+    return true;
+  };
+  const refused = await store.images.pull(reference()).then(
+    () => undefined,
+    (error: KapselError) => error.code,
+  );
+  assert.is(refused, 'SIZE_MISMATCH');
 });
 
 // A crash of the machine in between: containerd's issue 14164 is of layers whose files are empty afterwards.

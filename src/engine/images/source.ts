@@ -55,7 +55,9 @@ export async function fromRegistry(
   const document = await selectManifest(root, platform, (entry) => repository.manifest(entry, signal), name);
   const { config, layers } = document.manifest;
   const stored = await blobs?.find(config.digest);
-  const bytes = stored ?? (await readConfig(config, name, repository.blob(config, signal)));
+  // What is not as long as was promised is refused wherever it comes from.
+  const pieces = stored ? [stored] : repository.blob(config, signal);
+  const bytes = await readConfig(config, name, pieces);
   return {
     name,
     rootDigest: root.digest,
@@ -85,7 +87,7 @@ function layerOf(repository: Repository, layer: Descriptor, downloads: Downloads
 export async function readConfig(
   descriptor: Descriptor,
   name: string,
-  bytes: AsyncIterable<Uint8Array>,
+  bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
 ): Promise<Buffer> {
   const what = `the config of ${name}`;
   const pieces: Uint8Array[] = [];
