@@ -1,6 +1,7 @@
 // A whole engine of a test's own: roots in the test file's folder, a cgroup of its own, the CLI bound to them.
 
 import { spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, readdir, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -10,6 +11,10 @@ import { Engine, type EngineOptions } from '../../src/index.ts';
 const cli = new URL('../../dist/kapsel.js', import.meta.url).pathname;
 /** Where every test of this file keeps its files; made by the runner, or here when a file is run by hand. */
 export const scratch = process.env.KAPSEL_TEST_SCRATCH ?? (await mkdtemp(join(tmpdir(), 'kapsel-test-')));
+// Nobody else knows of it.
+if (process.env.KAPSEL_TEST_SCRATCH === undefined) {
+  process.once('exit', () => rmSync(scratch, { recursive: true, force: true }));
+}
 
 /** What a command gave. */
 export interface CommandResult {
