@@ -1,6 +1,9 @@
 // The default network, and what other programs of the machine do to containers' networks. Everything is in a network
 // namespace of this file's own.
 
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { errorFrom, type NetworkHealth } from '../../src/index.ts';
@@ -71,6 +74,30 @@ t('a container in a user namespace of its own is on a network too, in one that i
   const script = 'ip -br -4 addr; cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ip_default_ttl';
   const stdout = await kapsel('run', ...flags, image, 'bash', '-c', script);
   assert.match(stdout, /eth0.*\n0\n77\n$/s);
+});
+
+t('a parameter of the kernel may be an interface’s, in a user namespace too', async () => {
+  const flags = ['--rm', '--network', 'bridge', '--sysctl', 'net.ipv4.conf.eth0.log_martians=1'];
+  for (const more of [[], ['--userns', '100000:65536']]) {
+    const script = ['cat', '/proc/sys/net/ipv4/conf/eth0/log_martians'];
+    assert.is(await kapsel('run', ...flags, ...more, image, ...script), '1\n');
+  }
+});
+
+t('a program never begins where its port is another’s, and finds its network whole where it does', async () => {
+  const host = createServer().listen(8123, '0.0.0.0');
+  await once(host, 'listening');
+  const ports = ['--rm', '--network', 'bridge', '-v', 'began:/began'];
+  const args = ['run', ...ports, '-p', '8123:80', image, 'bash', '-c', 'echo here > /began/file'];
+  const { exitCode, stderr } = await test.kapsel(args);
+  assert.is(exitCode, 125);
+  assert.match(stderr, /8123/);
+  host.close();
+  const script =
+    '[ -e /began/file ] || echo never; read -r _ state _ < <(ip -br addr show eth0); echo $state; ip route';
+  const out = await kapsel('run', ...ports, '-p', '8123:80', image, 'bash', '-c', script);
+  assert.match(out, /^never\nUP\ndefault via /);
+  await kapsel('volume', 'rm', 'began');
 });
 
 t('without nf_tables or bridges the error says what helps', () => {

@@ -1,7 +1,7 @@
 //! The smallest monitor: reads one JSON document from a file, starts the container, waits, exits with its status.
 //!
 //! `sandbox FILE`; the document: `{"config", "rootfs": {"lowers", "upper", "work"} | "/dir", "user", "groupAdd",
-//! "copyUp", "init", "seccomp": {…}, "cgroup": "name", "gate": "/dir", "bundle": "/dir", "noPivot", "preserveFds": n, "rootless": bool, "seal": bool, "exec": [{"process", "user"}…], "terminal",
+//! "copyUp", "init", "seccomp": {…}, "cgroup": "name", "gate": "/dir", "held": bool, "bundle": "/dir", "noPivot", "preserveFds": n, "rootless": bool, "seal": bool, "exec": [{"process", "user"}…], "terminal",
 //! "repeat": n}`. The tests of this crate and its measurements run it, because a caller of `launch` must have one thread.
 
 use std::{
@@ -42,6 +42,9 @@ struct Document {
     /// A directory for the gate, which is opened at once.
     #[serde(default)]
     gate: Option<PathBuf>,
+    /// Let go after a tenth of a second, which is said.
+    #[serde(default)]
+    held: bool,
     /// The bundle of a container named `c`.
     #[serde(default)]
     bundle: Option<PathBuf>,
@@ -165,6 +168,7 @@ fn run(document: &Document) -> Result<u8, Error> {
         cgroup: entry.as_ref(),
         stdio,
         gate: None,
+        held: document.held,
         container: bundle.as_ref(),
         manner: Manner { preserve_fds: document.preserve_fds, ..Manner::default() },
         no_pivot: document.no_pivot,
@@ -188,6 +192,14 @@ fn container(plan: &Plan, document: &Document) -> Result<u8, Error> {
     if let Some(directory) = &document.gate {
         assert!(Gate::is_waiting(directory));
         Gate::open(directory)?;
+    }
+    if document.held {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let _ = writeln!(std::io::stdout(), "let go");
+        if let Err(error) = first.let_go() {
+            first.end();
+            return Err(error);
+        }
     }
     let mut status = match document.gate {
         Some(_) => Ok(wait(&first.pidfd)),

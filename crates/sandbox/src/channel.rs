@@ -200,6 +200,12 @@ impl Child {
         Ok(())
     }
 
+    /// Says that everything is ready, and waits for the parent.
+    pub(crate) fn held(&self) -> Result<(), Error> {
+        self.say(&[HELD])?;
+        self.wait()
+    }
+
     /// Says that execve is next.
     pub(crate) fn executing(&self) -> Result<(), Error> {
         self.say(&[EXECUTING])

@@ -47,7 +47,7 @@ struct Container<'a> {
 /// Starts a container. The caller must have one thread: the child runs ordinary code on a copy of its memory.
 ///
 /// Returns as soon as the process exists; with a terminal, when that exists; with hooks, when those of the runtime have
-/// run; with [`Plan::gate`], when all is ready.
+/// run; with [`Plan::gate`], when all is ready. With [`Plan::held`] the caller lets it go.
 pub fn launch(plan: &Plan) -> Result<Launched, Error> {
     let trace = Trace::from_environment();
     trace.mark("sandbox: launch");
@@ -82,6 +82,7 @@ impl<'a> Container<'a> {
         let mut program =
             Prepared::new(process, Some(linux), identity, plan.seccomp, plan.stdio, plan.manner)?;
         program.gate = plan.gate;
+        program.held = plan.held;
         program.make_directory = true;
         if plan.init {
             program.init = Some(seal::executable()?);

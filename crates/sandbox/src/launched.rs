@@ -53,6 +53,12 @@ impl Launched {
         }
     }
 
+    /// Lets one that is held ([`crate::Plan::held`]) become its program; where it has failed on the way, with what.
+    pub fn let_go(&mut self) -> Result<(), Error> {
+        self.wait_held()?;
+        self.release()
+    }
+
     /// Lets it go on.
     pub(crate) fn release(&self) -> Result<(), Error> {
         self.channel.go_on()

@@ -68,6 +68,8 @@ pub struct Plan<'a> {
     pub stdio: Stdio<'a>,
     /// Where everything is made ready and the program waits for its start; none: it starts at once.
     pub gate: Option<&'a Gate>,
+    /// Whether it waits, when everything else is ready, for [`crate::Launched::let_go`]: so long its caller makes the rest.
+    pub held: bool,
     /// Who the container is, for the state that hooks read.
     pub container: Option<&'a Container>,
     /// What is not as usual.

@@ -44,6 +44,8 @@ pub(crate) struct Prepared<'a> {
     manner: Manner,
     /// Where to wait before the program.
     pub gate: Option<&'a Gate>,
+    /// Whether to wait for the parent there.
+    pub held: bool,
     /// What is run after the wait, and the state it is told.
     pub start_hooks: Option<(&'a [Hook], State)>,
     /// The executable to become instead, which is to start the program as its child.
@@ -77,6 +79,7 @@ impl<'a> Prepared<'a> {
             stdio,
             manner,
             gate: None,
+            held: false,
             start_hooks: None,
             init: None,
             program: Program::new(process)?,
@@ -173,6 +176,9 @@ impl<'a> Prepared<'a> {
         if let Some(gate) = self.gate {
             program.look()?;
             channel.hold(gate)?;
+        }
+        if self.held {
+            channel.held()?;
         }
         if let Some((start_hooks, state)) = &self.start_hooks {
             hooks::run("startContainer", start_hooks, state)?;

@@ -1,4 +1,4 @@
-//! A created container waits for its start.
+//! A created container waits for its start, and a held one for its caller.
 
 mod common;
 
@@ -97,4 +97,19 @@ fn nobody_waits_where_no_gate_was_made_or_its_process_has_ended() {
     drop(gate);
     assert!(!Gate::is_waiting(directory.path()));
     assert_eq!(Gate::open(directory.path()).unwrap_err().errno, libc::ENXIO);
+}
+
+#[test]
+fn a_held_program_runs_when_its_caller_lets_it_go() {
+    let held = |sandbox: Sandbox| sandbox.with(|document| document["held"] = json!(true));
+    assert_eq!(held(Sandbox::new("echo now")).output(), "let go\nnow");
+    let unprivileged = held(Sandbox::new("echo now"))
+        .config(|config| config["process"]["noNewPrivileges"] = json!(true))
+        .with(|document| document["init"] = json!(true));
+    assert_eq!(unprivileged.output(), "let go\nnow");
+    let failed =
+        held(Sandbox::new("")).config(|config| config["process"]["args"] = json!(["/missing"])).run();
+    assert_eq!((failed.status, failed.out.as_str()), (127, "let go\n"), "{failed:?}");
+    let nobody = held(Sandbox::new("")).with(|document| document["user"] = json!("nobody-there"));
+    assert!(nobody.refusal().contains("nobody-there"));
 }

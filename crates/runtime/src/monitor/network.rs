@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kapsel_network::attach;
 use kapsel_network::connect::{Connection, Disconnection, connect, connect_guarded, disconnect};
@@ -208,19 +208,6 @@ impl Network {
         path(&self.namespace)
     }
 
-    /// Takes out of a container's settings those of its network namespace, and makes them: in a user namespace of its own it
-    /// may not, as the namespace is not its own.
-    pub fn set(&self, settings: &mut BTreeMap<String, String>) -> Result<()> {
-        let names: Vec<_> = settings.keys().filter(|name| name.starts_with("net.")).cloned().collect();
-        for name in names {
-            let value = settings.remove(&name).unwrap_or_default();
-            let path = format!("/proc/sys/{}", name.replace('.', "/"));
-            namespace::inside(self.namespace.as_fd(), || Ok(fs::write(path, &value)))?
-                .map_err(|error| Error::io(format_args!("cannot set sysctl {name} to {value:?}"), &error))?;
-        }
-        Ok(())
-    }
-
     /// Somebody wants something of the services.
     pub fn on_ready(&mut self) {
         self.services.on_ready();
@@ -259,8 +246,21 @@ fn missing(ports: &[Port], others: &[Port]) -> Vec<Port> {
     ports.iter().filter(|port| !others.contains(port)).copied().collect()
 }
 
-fn path(namespace: &OwnedFd) -> PathBuf {
+/// Where this process finds a network namespace that it has open.
+pub fn path(namespace: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", namespace.as_raw_fd()))
+}
+
+/// Takes out of a container's settings those of its network namespace, and makes them there.
+pub fn set(namespace: &Path, settings: &mut BTreeMap<String, String>) -> Result<()> {
+    let names: Vec<_> = settings.keys().filter(|name| name.starts_with("net.")).cloned().collect();
+    for name in names {
+        let value = settings.remove(&name).unwrap_or_default();
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        namespace::inside(namespace::open_path(namespace)?.as_fd(), || Ok(fs::write(path, &value)))?
+            .map_err(|error| Error::io(format_args!("cannot set sysctl {name} to {value:?}"), &error))?;
+    }
+    Ok(())
 }
 
 fn watch(epoll: &Epoll, services: &Services) -> Result<Watched> {

@@ -1,9 +1,10 @@
 //! From a Launch to a container whose program is about to be executed.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use kapsel_cgroups::{Cgroup, LinuxResources};
-use kapsel_network::namespace;
+use kapsel_network::namespace::{self, Coming};
 use kapsel_sandbox::spec::{self, NamespaceKind, State, Status};
 use kapsel_sandbox::{Listener, Manner, Plan, Stdio, launch};
 use kapsel_seccomp::{Architecture, Kernel, Profile, Program, Source};
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::Monitor;
 use super::log::Log;
-use super::network::Network;
+use super::network::{self, Network};
 use super::process::{CONTAINER, Ours, Pipes, Process};
 use super::setup;
 use super::wire::Failure;
@@ -21,12 +22,18 @@ use crate::launch::Launch;
 impl Monitor {
     /// Starts the container. What was made on the way is in `self`, and [`Monitor::finish`] undoes it.
     pub fn start(&mut self, launch: &mut Launch, rootless: bool) -> std::result::Result<(), Failure> {
-        self.prepare(launch, rootless).map_err(|error| Failure { exit_code: 125, error })?;
-        self.clone_container(launch, rootless)
+        let mut namespace = self.prepare(launch, rootless).map_err(engine)?;
+        if is_connected_first(launch)
+            && let Some(namespace) = namespace.take()
+        {
+            self.connect(launch, namespace).map_err(engine)?;
+        }
+        set_parameters(launch).map_err(engine)?;
+        self.clone_container(launch, rootless, namespace)
     }
 
-    /// Everything that comes before the clone.
-    fn prepare(&mut self, launch: &mut Launch, rootless: bool) -> Result<()> {
+    /// Everything that comes before the clone. The network namespace, where it is ours to make, has nothing in it yet.
+    fn prepare(&mut self, launch: &mut Launch, rootless: bool) -> Result<Option<OwnedFd>> {
         setup::let_go_of_stdio()?;
         if let Some(options) = launch.log.take() {
             let path = options.path.display().to_string();
@@ -42,25 +49,29 @@ impl Monitor {
         self.trace.mark("seccomp");
         self.cgroup = cgroup(launch, rootless)?;
         self.trace.mark("cgroup");
-        if let Some((networking, namespace)) = launch.network.as_ref().zip(namespace) {
-            let network = Network::make(&id(launch), namespace.take()?, networking, &self.epoll)?;
-            join(&mut launch.config, network.path());
-            let linux = launch.config.linux.get_or_insert_default();
-            if linux.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::User) {
-                network.set(&mut linux.sysctl)?;
-            }
-            self.network = Some(network);
-            self.trace.mark("network");
+        let namespace = namespace.map(Coming::take).transpose()?;
+        if let Some(namespace) = &namespace {
+            join(&mut launch.config, network::path(namespace));
         }
+        Ok(namespace)
+    }
+
+    /// Connects the container to its networks.
+    fn connect(&mut self, launch: &Launch, namespace: OwnedFd) -> Result<()> {
+        let Some(networking) = &launch.network else { return Ok(()) };
+        self.network = Some(Network::make(&id(launch), namespace, networking, &self.epoll)?);
+        self.trace.mark("network");
         Ok(())
     }
 
+    /// Clones the container; one that is not on its networks yet (`unconnected`) is brought there while it makes its mounts,
+    /// and its program begins when both are done.
     fn clone_container(
         &mut self,
         launch_document: &Launch,
         rootless: bool,
+        unconnected: Option<OwnedFd>,
     ) -> std::result::Result<(), Failure> {
-        let engine = |error: Error| Failure { exit_code: 125, error };
         let rootfs = launch_document.rootfs(rootless).map_err(engine)?;
         let entry =
             self.cgroup.as_ref().map(Cgroup::entry).transpose().map_err(|error| engine(error.into()))?;
@@ -78,7 +89,7 @@ impl Monitor {
         if let Some(terms) = &launch_document.restore {
             return self.restore(launch_document, terms, &rootfs, pipes).map_err(engine);
         }
-        let launched = launch(&Plan {
+        let mut launched = launch(&Plan {
             config: &launch_document.config,
             rootfs: &rootfs,
             user: &launch_document.user,
@@ -90,12 +101,23 @@ impl Monitor {
             cgroup: entry.as_ref(),
             stdio: pipes.as_ref().map_or(Stdio::Terminal { columns, rows }, Pipes::stdio),
             gate: None,
+            held: unconnected.is_some(),
             container: None,
             manner: Manner::default(),
             no_pivot: false,
         })
         .map_err(|error| Failure { exit_code: error.exit_code(), error: error.into() })?;
         self.trace.mark("cloned");
+        if let Some(namespace) = unconnected {
+            if let Err(error) = self.connect(launch_document, namespace) {
+                launched.end();
+                return Err(engine(error));
+            }
+            if let Err(error) = launched.let_go() {
+                launched.end();
+                return Err(Failure { exit_code: error.exit_code(), error: error.into() });
+            }
+        }
         if let Some(Listener { state, .. }) = &mut self.listener {
             // What `exec` starts later is in a container that runs.
             (state.pid, state.status) = (launched.pid, Status::Running);
@@ -117,6 +139,33 @@ impl Monitor {
         self.processes.insert(id, process);
         Ok(())
     }
+}
+
+/// The engine's own affairs have failed.
+fn engine(error: Error) -> Failure {
+    Failure { exit_code: 125, error }
+}
+
+/// Whether the networks come before the clone: what is restored may be in them already, and parameters of the kernel may be
+/// an interface's.
+fn is_connected_first(launch: &Launch) -> bool {
+    let mut parameters = launch.config.linux.iter().flat_map(|linux| linux.sysctl.keys());
+    launch.restore.is_some()
+        || parameters.any(|name| name.starts_with("net") && (name.contains("conf") || name.contains("neigh")))
+}
+
+/// Sets the parameters of a network namespace that the container may not: in a user namespace of its own, as the network
+/// namespace is not its own.
+fn set_parameters(launch: &mut Launch) -> Result<()> {
+    let Some(linux) = launch.config.linux.as_mut().filter(|_| launch.network.is_some()) else {
+        return Ok(());
+    };
+    let of = |kind| linux.namespaces.iter().find(|namespace| namespace.kind == kind);
+    let Some(namespace) = of(NamespaceKind::User).and_then(|_| of(NamespaceKind::Network)) else {
+        return Ok(());
+    };
+    let Some(path) = namespace.path.clone() else { return Ok(()) };
+    network::set(&path, &mut linux.sysctl)
 }
 
 /// The container's, by its run directory.

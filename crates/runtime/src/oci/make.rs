@@ -210,6 +210,7 @@ impl Making<'_> {
             cgroup: entry.as_ref(),
             stdio,
             gate: gate.as_ref(),
+            held: false,
             container: Some(&who),
             manner: Manner {
                 detached: true,
