@@ -56,6 +56,9 @@ export interface Network {
   containers: NetworkMember[];
 }
 
+/** How many rows are remembered. */
+const mostKnown = 64;
+
 /** What a container has on a network that it is put on. */
 export type ConnectOptions = Omit<NetworkRequest, 'network'>;
 
@@ -67,6 +70,7 @@ const reserved = new Set(['host', 'none', 'container', 'default', 'private', 'ns
 
 export class Networks {
   readonly #engine: Engine;
+  readonly #known = new Map<string, NetworkRow>();
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -195,6 +199,16 @@ export class Networks {
   /** For the engine's own rooms. The default network is made here. */
   row(reference: string): NetworkRow {
     return reference === defaultNetwork ? this.#default() : this.#engine.database.network(reference);
+  }
+
+  /** By the whole id of one that somebody is on: a row never changes, and no id is given twice. */
+  ofEndpoint({ networkId }: { networkId: string }): NetworkRow {
+    const known = this.#known.get(networkId);
+    if (known) return known;
+    const row = this.#engine.database.network(networkId);
+    if (this.#known.size === mostKnown) this.#known.clear();
+    this.#known.set(networkId, row);
+    return row;
   }
 
   #default(): NetworkRow {

@@ -13,6 +13,7 @@ import type {
   ImageRow,
   LayerRow,
   LayerSource,
+  Leased,
   NetworkRow,
   NewContainer,
   NewEndpoint,
@@ -21,6 +22,7 @@ import type {
   NewNetwork,
   NewVolume,
   PortRow,
+  PortWanted,
   Reconciled,
   VolumeRow,
 } from './rows.ts';
@@ -218,11 +220,11 @@ export class Database {
   }
 
   /**
-   * Addresses (their numbers, in the order asked for) and ports that are the container's until its life ends; all or
-   * none. Throws ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE.
+   * Addresses and ports that are the container's until its life ends; all or none. Throws ADDRESS_IN_USE, NETWORK_FULL,
+   * PORT_IN_USE.
    */
-  lease(containerId: string, addresses: readonly AddressWanted[], ports: readonly PortRow[]): number[] {
-    return JSON.parse(unwrap(this.#native.lease(containerId, JSON.stringify({ addresses, ports })))) as number[];
+  lease(containerId: string, addresses: readonly AddressWanted[], ports: readonly PortWanted[]): Leased {
+    return JSON.parse(unwrap(this.#native.lease(containerId, JSON.stringify({ addresses, ports })))) as Leased;
   }
 
   /** The ports that lead to a container, by its own. */

@@ -154,6 +154,24 @@ export interface AddressWanted {
   exactly?: number | undefined;
 }
 
+/** A port of the host, the same of all `addresses`: the first that is free from `begin` to `last`, then from `first` on. */
+export interface PortWanted {
+  protocol: 'tcp' | 'udp' | 'sctp';
+  addresses: readonly string[];
+  first: number;
+  last: number;
+  begin: number;
+  /** The container's. */
+  containerPort: number;
+}
+
+/** What a container has for the time of its life. */
+export interface Leased {
+  /** Numbers, in the order in which they were asked for. */
+  addresses: number[];
+  ports: PortRow[];
+}
+
 /** A port of the host that leads to a container. */
 export interface PortRow {
   protocol: 'tcp' | 'udp' | 'sctp';

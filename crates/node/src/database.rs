@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use kapsel_state::{AddressWanted, Database as State, EventFilter, LayerSource, Port, Status};
+use kapsel_state::{AddressWanted, Database as State, EventFilter, LayerSource, Port, PortWanted, Status};
 use napi_derive::napi;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ struct ContainerFilter {
 #[derive(Deserialize)]
 struct Wanted {
     addresses: Vec<AddressWanted>,
-    ports: Vec<Port>,
+    ports: Vec<PortWanted>,
 }
 
 /// `kapsel_state::now`: JavaScript's Date has milliseconds, and costs more.

@@ -5,18 +5,17 @@ use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::rows::{AddressWanted, Port};
+use crate::rows::{AddressWanted, Leased, Port, PortWanted};
 
 impl Database {
     /// Gives a container that lives all the addresses and ports it wants, or none: `CONTAINER_NOT_RUNNING`,
-    /// `ADDRESS_IN_USE`, `NETWORK_FULL`, `PORT_IN_USE`. The addresses are in the order they were asked for. They are its own
-    /// until its life ends.
+    /// `ADDRESS_IN_USE`, `NETWORK_FULL`, `PORT_IN_USE`. They are its own until its life ends.
     pub fn lease(
         &mut self,
         container_id: &str,
         addresses: &[AddressWanted],
-        ports: &[Port],
-    ) -> Result<Vec<i64>> {
+        ports: &[PortWanted],
+    ) -> Result<Leased> {
         self.write(|transaction| {
             // Nobody would take back what it is given after its end.
             let lives =
@@ -25,10 +24,12 @@ impl Database {
                 let text = format!("container {container_id} is not running");
                 return Err(Error::new("CONTAINER_NOT_RUNNING", text));
             }
-            for port in ports {
-                take_port(transaction, container_id, port)?;
+            let mut taken = Vec::new();
+            for wanted in ports {
+                taken.extend(take_port(transaction, container_id, wanted)?);
             }
-            addresses.iter().map(|wanted| take_address(transaction, container_id, wanted)).collect()
+            let numbers = addresses.iter().map(|wanted| take_address(transaction, container_id, wanted));
+            Ok(Leased { addresses: numbers.collect::<Result<_>>()?, ports: taken })
         })
     }
 
@@ -133,9 +134,31 @@ fn record(
     Ok(())
 }
 
-/// A port of every address collides with that of any one, of the same family.
-fn take_port(transaction: &Transaction<'_>, container_id: &str, wanted: &Port) -> Result<()> {
-    let Port { protocol, address, port, container_port } = wanted;
+/// The first that is free of all the addresses that it is wanted of; where none is, the last one's holder is named.
+fn take_port(transaction: &Transaction<'_>, container_id: &str, wanted: &PortWanted) -> Result<Vec<Port>> {
+    let PortWanted { protocol, addresses, first, last, begin, container_port } = wanted;
+    let mut failure = None;
+    for port in (*begin..=*last).chain(*first..*begin) {
+        match addresses.iter().find_map(|address| taken(transaction, protocol, address, port).transpose()) {
+            Some(reason) => failure = Some(reason?),
+            None => {
+                return addresses
+                    .iter()
+                    .map(|address| {
+                        let (protocol, address) = (protocol.clone(), address.clone());
+                        let port = Port { protocol, address, port, container_port: *container_port };
+                        record_port(transaction, container_id, &port)?;
+                        Ok(port)
+                    })
+                    .collect();
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| Error::new("PORT_IN_USE", "no port was asked for".to_owned())))
+}
+
+/// Why a port cannot be had, if it cannot: one of every address collides with that of any one, of the same family.
+fn taken(transaction: &Transaction<'_>, protocol: &str, address: &str, port: u16) -> Result<Option<Error>> {
     let every = if address.contains(':') { "::" } else { "0.0.0.0" };
     let holder: Option<String> = transaction
         .prepare_cached(
@@ -144,12 +167,15 @@ fn take_port(transaction: &Transaction<'_>, container_id: &str, wanted: &Port) -
         )?
         .query_row((protocol, port, address, every), |row| row.get(0))
         .optional()?;
-    if let Some(holder) = holder {
-        let shown = if address.contains(':') { format!("[{address}]") } else { address.clone() };
-        let holder = name(transaction, &holder)?;
-        let text = format!("port {shown}:{port}/{protocol} is already published by container {holder}");
-        return Err(Error::new("PORT_IN_USE", text).hint("choose another port, or stop that container"));
-    }
+    let Some(holder) = holder else { return Ok(None) };
+    let shown = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    let holder = name(transaction, &holder)?;
+    let text = format!("port {shown}:{port}/{protocol} is already published by container {holder}");
+    Ok(Some(Error::new("PORT_IN_USE", text).hint("choose another port, or stop that container")))
+}
+
+fn record_port(transaction: &Transaction<'_>, container_id: &str, port: &Port) -> Result<()> {
+    let Port { protocol, address, port, container_port } = port;
     transaction
         .prepare_cached(
             "INSERT INTO ports (protocol, address, port, container_id, container_port)

@@ -309,6 +309,34 @@ pub struct Port {
     pub container_port: u16,
 }
 
+/// A port of the host that a container wants, of every one of its `addresses`: the first that is free from `begin` on to
+/// `last`, and then from `first` on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortWanted {
+    /// As [`Port::protocol`].
+    pub protocol: String,
+    /// As [`Port::address`].
+    pub addresses: Vec<String>,
+    /// The lowest that may be given.
+    pub first: u16,
+    /// The highest that may be given.
+    pub last: u16,
+    /// Where to look first.
+    pub begin: u16,
+    /// The container's.
+    pub container_port: u16,
+}
+
+/// What a container has been given for the time of its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leased {
+    /// Numbers of addresses in the order in which they were asked for.
+    pub addresses: Vec<i64>,
+    /// Ports in that order, each of all its addresses.
+    pub ports: Vec<Port>,
+}
+
 /// An event before it has a number and a time.
 #[derive(Debug, Clone, Deserialize)]
 pub struct NewEvent {

@@ -399,6 +399,7 @@ export class Container {
       const row = this.#engine.database.container(this.id);
       return {
         id: this.id,
+        name: row.name,
         paths,
         settings: row.document as Settings,
         layers: row.layers.map((diffId) => layerDirectory(this.#engine.root, diffId)).reverse(),

@@ -194,7 +194,7 @@ export class Containers {
     const { paths, lock } = claimLock(this.#engine, id);
     try {
       const name = await this.#insert(id, ready, settings, options, 'starting');
-      return { claim: { id, paths, settings, layers: ready.layers, lock }, name };
+      return { claim: { id, name, paths, settings, layers: ready.layers, lock }, name };
     } catch (error) {
       close(lock);
       throw error;

@@ -81,7 +81,11 @@ export async function restoreArchive(
       throw diskError(error);
     }
     try {
-      const { exited } = await begin(engine, { id, paths, settings, layers: image.layers, lock }, options);
+      const { exited } = await begin(
+        engine,
+        { id, name: name ?? archived.name, paths, settings, layers: image.layers, lock },
+        options,
+      );
       return { id, name: name ?? archived.name, exited };
     } catch (error) {
       await forget(engine, id, paths);

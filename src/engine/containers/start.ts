@@ -26,6 +26,7 @@ import type { Settings } from './settings.ts';
 /** A container that is about to start: its lock is held by this process. */
 export interface Claim {
   id: string;
+  name: string;
   paths: Paths;
   settings: Settings;
   layers: readonly string[];
@@ -83,7 +84,7 @@ export class Life implements Witness {
       };
       const owner = given.mappings[0]?.hostID;
       prepareDirectories(paths, owner);
-      const network = settings.network === 'bridge' ? wire(engine, id, settings) : undefined;
+      const network = settings.network === 'bridge' ? wire(engine, claim, settings) : undefined;
       prepareFiles(settings, paths, owner, network);
       prepareBinds(settings);
       engine.volumes.prepare(settings, owner);

@@ -52,8 +52,20 @@ export function formatAddress({ family, value }: Address): string {
   return `${groups.slice(0, best.at).join(':')}::${groups.slice(best.at + best.length).join(':')}`;
 }
 
+/** Blocks of late: a network's own are asked for at every start. */
+const blocks = new Map<string, Subnet | undefined>();
+const mostBlocks = 64;
+
 /** Undefined where the text is no block; bits beyond the prefix are cleared. */
 export function parseSubnet(text: string): Subnet | undefined {
+  if (!blocks.has(text)) {
+    if (blocks.size === mostBlocks) blocks.clear();
+    blocks.set(text, understand(text));
+  }
+  return blocks.get(text);
+}
+
+function understand(text: string): Subnet | undefined {
   const [, address = '', length = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
   const parsed = parseAddress(address);
   const bits = Number(length);

@@ -6,11 +6,14 @@ import type { Engine } from '../engine.ts';
 import type { NetworkDocument } from './options.ts';
 import { mappingsOf } from './publishing.ts';
 
+/** Roots of which it is known here that it has been said. */
+const said = new Set<string>();
+
 /** A line, the first time that a port is published at more than the host's loopback; otherwise none. */
 export function exposureWarning(engine: Engine, settings: Settings): string[] {
   const mappings = mappingsOf(settings);
   const [first] = settings.networks;
-  if (mappings.length === 0 || !first) return [];
+  if (mappings.length === 0 || !first || said.has(engine.root)) return [];
   const network = engine.networks.row(first.network).document as NetworkDocument;
   const usual = network.hostAddress ?? engine.publishDefault;
   const open = mappings.find(({ hostAddress = usual }) => !isLoopback(hostAddress));
@@ -29,6 +32,7 @@ function isLoopback(address: string | undefined): boolean {
 
 /** Whoever makes the file is the first. */
 function isFirst(root: string): boolean {
+  said.add(root);
   try {
     closeSync(openSync(`${root}/published`, 'wx', 0o600));
     return true;

@@ -158,7 +158,7 @@ async function rewire(
   const connection = new Connection(fd);
   try {
     await repair(engine, { id: row.id, lock });
-    const network = wire(engine, row.id, settings, without);
+    const network = wire(engine, row, settings, without);
     await connection.request({ request: 'network', network });
     prepareFiles(settings, containerPaths(engine.root, engine.runRoot, row.id), undefined, network);
   } catch (error) {

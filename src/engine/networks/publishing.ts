@@ -1,9 +1,8 @@
 // Ports of the host for one life of a container: which it gets, and where in it they lead.
 
-import type { PortRow } from '../../native.ts';
+import type { PortRow, PortWanted } from '../../native.ts';
 import type { Settings } from '../containers/settings.ts';
 import type { Engine } from '../engine.ts';
-import { KapselError } from '../errors.ts';
 import { withoutBits } from './addresses.ts';
 import type { PortMapping } from './ports.ts';
 
@@ -29,25 +28,31 @@ export function mappingsOf({ ports, publishAll, exposedPorts }: Settings): reado
   return publishAll ? [...ports, ...exposedPorts.map(mappingOf)] : ports;
 }
 
-/**
- * Takes the ports of the host that are asked for; those that the container has already, it keeps. `usual`: the host's
- * address of those that name none. PORT_IN_USE.
- */
-export function publish(
+/** Of the ports that are asked for, those that the container has already, and what it wants beside them. */
+export interface Publishing {
+  kept: PortRow[];
+  wanted: PortWanted[];
+}
+
+/** `usual`: the host's address of those that name none. */
+export function publishing(
   engine: Engine,
   id: string,
   mappings: readonly PortMapping[],
   usual: string | undefined,
-): PortRow[] {
-  if (mappings.length === 0) return [];
+): Publishing {
+  const found: Publishing = { kept: [], wanted: [] };
+  if (mappings.length === 0) return found;
   const had = engine.database.ports(id);
   // Those that name a port come first: another must not keep theirs.
   const byName = mappings.toSorted((one, other) => Number(one.hostPort === 0) - Number(other.hostPort === 0));
-  return byName.flatMap((mapping) => {
+  for (const mapping of byName) {
     const kept = portsOf(mapping, had, usual);
     for (const row of kept) had.splice(had.indexOf(row), 1);
-    return kept.length > 0 ? kept : take(engine, id, mapping, usual);
-  });
+    if (kept.length > 0) found.kept.push(...kept);
+    else found.wanted.push(wantedBy(mapping, usual));
+  }
+  return found;
 }
 
 /** Those of a container's ports that are one mapping's. */
@@ -69,25 +74,13 @@ function addressesOf({ hostAddress }: PortMapping, usual: string | undefined): r
   return address === undefined ? every : [address];
 }
 
-/** A port of the host: the one asked for, or the first that is free. */
-function take(engine: Engine, id: string, mapping: PortMapping, usual: string | undefined): PortRow[] {
+function wantedBy(mapping: PortMapping, usual: string | undefined): PortWanted {
   const { protocol, hostPort, hostPortEnd = hostPort, containerPort } = mapping;
-  const begin = Math.floor(Math.random() * ephemeral.count);
-  const candidates =
-    hostPort === 0
-      ? Array.from({ length: ephemeral.count }, (_, at) => ephemeral.first + ((begin + at) % ephemeral.count))
-      : Array.from({ length: hostPortEnd - hostPort + 1 }, (_, at) => hostPort + at);
-  for (const [at, port] of candidates.entries()) {
-    const rows = addressesOf(mapping, usual).map((address) => ({ protocol, address, port, containerPort }));
-    try {
-      engine.database.lease(id, [], rows);
-      return rows;
-    } catch (error) {
-      const isTaken = error instanceof KapselError && error.code === 'PORT_IN_USE';
-      if (!isTaken || at === candidates.length - 1) throw error;
-    }
-  }
-  return [];
+  const shared = { protocol, addresses: addressesOf(mapping, usual), containerPort };
+  if (hostPort !== 0) return { ...shared, first: hostPort, last: hostPortEnd, begin: hostPort };
+  const { first, count } = ephemeral;
+  // Not always the same: another program may have it, which only shows when it is opened.
+  return { ...shared, first, last: first + count - 1, begin: first + Math.floor(Math.random() * count) };
 }
 
 /**

@@ -12,7 +12,7 @@ import { ConflictError, InvalidArgumentError } from '../errors.ts';
 import { randomHex } from '../random.ts';
 import { type Address, contains, numberOf, parseAddress, parseSubnet, type Subnet, withoutBits } from './addresses.ts';
 import type { NetworkDocument } from './options.ts';
-import { leadTo, mappingsOf, publish, type PublishedPort } from './publishing.ts';
+import { leadTo, mappingsOf, publishing, type PublishedPort } from './publishing.ts';
 import { parseRate } from './rate.ts';
 import { addressIn, hasFamily, leasable, type NetworkSubnet } from './subnets.ts';
 
@@ -70,28 +70,33 @@ export interface Place {
   leases: Record<string, number>;
 }
 
+/** A container, as others on its networks know it. */
+interface Named {
+  id: string;
+  name: string;
+}
+
 /**
  * Leases what the container wants and has not yet, and writes down all that it has; a start that fails is a life that has
  * ended, and gives it back. `without`: a network that it is about to leave. ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE,
  * ADDRESS_INVALID.
  */
-export function wire(engine: Engine, id: string, settings: Settings, without?: string): Wiring {
-  const { database } = engine;
+export function wire(engine: Engine, { id, name }: Named, settings: Settings, without?: string): Wiring {
   const places = placesOf(engine, id).filter(({ row }) => row.id !== without);
   const main = leadingOut(places);
-  const published = publish(engine, id, mappingsOf(settings), usualAddress(engine, places));
+  const { kept, wanted } = publishing(engine, id, mappingsOf(settings), usualAddress(engine, places));
   for (const place of places) checkFamilies(place);
   const missing = places.flatMap((place) =>
     subnetsOf(place)
       .filter((at) => !(at in place.leases))
       .map((at) => want(place, at)),
   );
-  const leased = database.lease(id, missing, []);
+  const leased = engine.database.lease(id, missing, wanted);
+  const published = [...kept, ...leased.ports];
   const interfaces = places.map((place, at) => {
-    const numbers = subnetsOf(place).map((subnet) => place.leases[subnet] ?? (leased.shift() as number));
+    const numbers = subnetsOf(place).map((subnet) => place.leases[subnet] ?? (leased.addresses.shift() as number));
     return interfaceOf(place, at === main, numbers);
   });
-  const { name } = database.container(id);
   const own = [name, id.slice(0, 12), settings.hostname];
   const names = places.map(({ row, request }, at) => ({
     directory: namesDirectory(engine, row.id),
@@ -118,10 +123,15 @@ export function wire(engine: Engine, id: string, settings: Settings, without?: s
 }
 
 /** A container's networks, in the order in which it has come to them. */
-export function placesOf({ database }: Engine, id: string): Place[] {
-  return database.endpointsOfContainer(id).map(({ networkId, document, leases }) => {
-    const row = database.network(networkId);
-    return { row, document: row.document as NetworkDocument, request: document as NetworkRequest, leases };
+export function placesOf({ database, networks }: Engine, id: string): Place[] {
+  return database.endpointsOfContainer(id).map((endpoint) => {
+    const row = networks.ofEndpoint(endpoint);
+    return {
+      row,
+      document: row.document as NetworkDocument,
+      request: endpoint.document as NetworkRequest,
+      leases: endpoint.leases,
+    };
   });
 }
 

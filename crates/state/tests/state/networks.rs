@@ -1,6 +1,8 @@
 //! Networks, who is on them, and what only one container can have.
 
-use kapsel_state::{AddressWanted, Attributes, Database, Exit, NewEndpoint, NewNetwork, Port, Status};
+use kapsel_state::{
+    AddressWanted, Attributes, Database, Exit, NewEndpoint, NewNetwork, Port, PortWanted, Status,
+};
 
 use crate::common::{id, insert_image, json, new_container, open};
 
@@ -23,6 +25,19 @@ fn wanted(network_id: &str, exactly: Option<i64>) -> AddressWanted {
 
 fn port(protocol: &str, address: &str, port: u16) -> Port {
     Port { protocol: protocol.into(), address: address.into(), port, container_port: 80 }
+}
+
+/// One port, as it is wanted.
+fn wants(protocol: &str, address: &str, port: u16) -> PortWanted {
+    let addresses = vec![address.to_owned()];
+    PortWanted {
+        protocol: protocol.into(),
+        addresses,
+        first: port,
+        last: port,
+        begin: port,
+        container_port: 80,
+    }
 }
 
 /// A database with a network and two containers on it.
@@ -97,37 +112,68 @@ fn no_address_is_given_twice_and_one_given_back_rests_longest() {
     let root = tempfile::tempdir().unwrap();
     let (mut database, network, one, two) = two(root.path());
     let any = [wanted(&network, None)];
-    assert_eq!(database.lease(&one, &any, &[]).unwrap(), [2]);
-    assert_eq!(database.lease(&two, &any, &[]).unwrap(), [3]);
+    assert_eq!(database.lease(&one, &any, &[]).unwrap().addresses, [2]);
+    assert_eq!(database.lease(&two, &any, &[]).unwrap().addresses, [3]);
     assert_eq!(database.endpoints_of_container(&two).unwrap()[0].leases.get(), r#"{"0":3}"#);
     let error = database.lease(&two, &[wanted(&network, Some(2))], &[]).unwrap_err();
     assert_eq!(error.message, "the address is in use by container one");
     database.exited(&one, &Exit::default()).unwrap();
     assert_eq!(database.endpoints_of_container(&one).unwrap()[0].leases.get(), "{}");
     database.starting(&one).unwrap();
-    assert_eq!(database.lease(&one, &any, &[]).unwrap(), [4], "2 was given back a moment ago");
+    assert_eq!(database.lease(&one, &any, &[]).unwrap().addresses, [4], "2 was given back a moment ago");
     let rest: Vec<_> = std::iter::repeat_n(wanted(&network, None), 4).collect();
     let error = database.lease(&two, &rest, &[]).unwrap_err();
     assert_eq!((error.code, error.message.as_str()), ("NETWORK_FULL", "no address of network web is free"));
-    assert_eq!(database.lease(&two, &rest[..3], &[]).unwrap(), [5, 6, 2], "a lease that failed took nothing");
+    assert_eq!(
+        database.lease(&two, &rest[..3], &[]).unwrap().addresses,
+        [5, 6, 2],
+        "a lease that failed took nothing"
+    );
 }
 
 #[test]
 fn a_port_collides_with_its_like_of_every_address() {
     let root = tempfile::tempdir().unwrap();
     let (mut database, _, one, two) = two(root.path());
-    database.lease(&one, &[], &[port("tcp", "0.0.0.0", 80), port("tcp", "127.0.0.1", 81)]).unwrap();
+    database.lease(&one, &[], &[wants("tcp", "0.0.0.0", 80), wants("tcp", "127.0.0.1", 81)]).unwrap();
     for taken in [("0.0.0.0", 80), ("10.0.0.1", 80), ("0.0.0.0", 81), ("127.0.0.1", 81)] {
-        let error = database.lease(&two, &[], &[port("tcp", taken.0, taken.1)]).unwrap_err();
+        let error = database.lease(&two, &[], &[wants("tcp", taken.0, taken.1)]).unwrap_err();
         assert_eq!(error.code, "PORT_IN_USE", "{taken:?}");
         assert!(error.message.ends_with("is already published by container one"), "{}", error.message);
     }
     assert_eq!(database.ports(&one).unwrap(), [port("tcp", "0.0.0.0", 80), port("tcp", "127.0.0.1", 81)]);
-    let free = [port("udp", "0.0.0.0", 80), port("tcp", "::", 80), port("tcp", "10.0.0.1", 81)];
+    let free = [wants("udp", "0.0.0.0", 80), wants("tcp", "::", 80), wants("tcp", "10.0.0.1", 81)];
     database.lease(&two, &[], &free).unwrap();
-    assert_eq!(database.lease(&two, &[], &[port("tcp", "::1", 80)]).unwrap_err().code, "PORT_IN_USE");
+    assert_eq!(database.lease(&two, &[], &[wants("tcp", "::1", 80)]).unwrap_err().code, "PORT_IN_USE");
     database.release_ports(&one, &[port("tcp", "0.0.0.0", 80)]).unwrap();
-    database.lease(&two, &[], &[port("tcp", "10.0.0.1", 80)]).unwrap();
+    database.lease(&two, &[], &[wants("tcp", "10.0.0.1", 80)]).unwrap();
     database.exited(&two, &Exit::default()).unwrap();
     database.lease(&one, &[], &free).unwrap();
+}
+
+#[test]
+fn of_a_range_the_first_free_port_is_given_and_of_every_address_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut database, network, one, two) = two(root.path());
+    database.lease(&one, &[], &[wants("tcp", "::", 91), wants("tcp", "0.0.0.0", 90)]).unwrap();
+    let both = ["0.0.0.0", "::"].map(str::to_owned).to_vec();
+    let range = PortWanted { first: 90, last: 92, begin: 91, addresses: both, ..wants("tcp", "", 0) };
+    let leased = database.lease(&two, &[wanted(&network, None)], std::slice::from_ref(&range)).unwrap();
+    assert_eq!(leased.ports, [port("tcp", "0.0.0.0", 92), port("tcp", "::", 92)]);
+    let more = database.lease(&two, &[wanted(&network, None)], &[range]).unwrap_err();
+    assert_eq!(more.code, "PORT_IN_USE");
+    assert!(
+        more.message.contains("0.0.0.0:90/tcp is already published by container one"),
+        "{}",
+        more.message
+    );
+    assert_eq!(
+        database.lease(&two, &[wanted(&network, None)], &[]).unwrap().addresses,
+        [3],
+        "it took nothing"
+    );
+    let behind = PortWanted { first: 93, last: 95, begin: 95, ..wants("tcp", "::", 0) };
+    for number in [95, 93, 94] {
+        assert_eq!(database.lease(&two, &[], std::slice::from_ref(&behind)).unwrap().ports[0].port, number);
+    }
 }
