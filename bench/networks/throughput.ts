@@ -31,7 +31,9 @@ export async function throughput(engine: Engine): Promise<void> {
     const server = startInside(pid, 'iperf3', '--server');
     cleanup.defer(() => void server.kill());
   };
-  const [one, other, client, router, server] = [
+  const [one, other, left, right, client, router, server] = [
+    await machine(),
+    await machine(),
     await machine(),
     await machine(),
     await machine(),
@@ -42,6 +44,15 @@ export async function throughput(engine: Engine): Promise<void> {
   cable('in', { pid: client.pid, addresses: ['10.96.0.2/24'] }, { pid: router.pid, addresses: ['10.96.0.1/24'] });
   cable('out', { pid: router.pid, addresses: ['10.94.0.1/24'] }, { pid: server.pid, addresses: ['10.94.0.2/24'] });
   cable('host', { pid: client.pid, addresses: ['10.97.0.2/24'] }, { pid: process.pid, addresses: ['10.97.0.1/24'] });
+  // What a bridge alone takes.
+  inside(process.pid, 'ip', 'link', 'add', 'bare', 'up', 'type', 'bridge');
+  for (const [name, to, address] of [
+    ['left', left.pid, '10.93.0.1/24'],
+    ['right', right.pid, '10.93.0.2/24'],
+  ] as const) {
+    cable(name, { pid: process.pid, addresses: [] }, { pid: to, addresses: [address] });
+    inside(process.pid, 'ip', 'link', 'set', `${name}a`, 'master', 'bare');
+  }
   inside(server.pid, 'ip', 'route', 'add', 'default', 'via', '10.94.0.1');
   inside(router.pid, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
   inside(
@@ -59,10 +70,11 @@ export async function throughput(engine: Engine): Promise<void> {
   };
   const [, near] = await start([]);
   const [, far, address] = await start(['5302:5201']);
-  for (const pid of [other.pid, server.pid, far]) serve(pid);
+  for (const pid of [other.pid, right.pid, server.pid, far]) serve(pid);
   await setTimeout(300);
   const courses: Course[] = [
     { name: 'a bare pair', from: one.pid, to: '10.95.0.2', port: 5201, rates: [] },
+    { name: 'a bare bridge', from: left.pid, to: '10.93.0.2', port: 5201, rates: [] },
     { name: 'container to container', from: near, to: address, port: 5201, rates: [] },
     { name: 'a bare DNAT', from: client.pid, to: '10.96.0.1', port: 5301, rates: [] },
     { name: 'a published port', from: client.pid, to: '10.97.0.1', port: 5302, rates: [] },
@@ -76,7 +88,8 @@ export async function throughput(engine: Engine): Promise<void> {
   }
   console.log('');
   for (const { name, rates } of courses) console.log(`${name.padEnd(44)}${median(rates).toFixed(2)} Gbit/s`);
-  const of = (at: number) => median(courses[at]!.rates);
-  verdict('container to container / a bare pair', of(1) / of(0), 0.95, true);
-  verdict('a published port / a bare DNAT', of(3) / of(2), 0.95, true);
+  const [pair, bridge, containers, dnat, port] = courses.map(({ rates }) => median(rates)) as [number, ...number[]];
+  verdict('container to container / a bare pair', containers! / pair, 0.95, true);
+  console.log(`${'container to container / a bare bridge'.padEnd(44)}${(containers! / bridge!).toFixed(2)}`);
+  verdict('a published port / a bare DNAT', port! / dnat!, 0.95, true);
 }

@@ -137,7 +137,7 @@ impl Cgroup {
             _ => return Entry::open(&self.directories, below),
         };
         let admission = self.scope.clone().map(|scope| Admission::new(scope, deed)).transpose()?;
-        Ok(Entry { unified: None, tasks: Vec::new(), admission })
+        Ok(Entry { unified: None, tasks: Vec::new(), homes: Vec::new(), admission })
     }
 
     /// Changes the limits; what is absent stays as it is.

@@ -73,7 +73,8 @@ fn enable(mount: &Mount, parts: &[&str], leaf: &Directory, wanted: &[&str]) {
     }
 }
 
-/// v1: gives a new cpuset the CPUs and memory nodes of its parent, and the parent those of its own where it has none.
+/// v1: gives a new cpuset the CPUs and memory nodes of its parent, and the parent those of its own where it has none. A
+/// parent that got them here hands them down by itself from then on: each write looks at all cgroups beside it.
 fn fill_cpuset(mount: &Mount, parts: &[&str]) -> Result<(), Error> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let mut level = mount.path.clone();
@@ -95,6 +96,10 @@ fn fill_cpuset(mount: &Mount, parts: &[&str]) -> Result<(), Error> {
         }
         for path in &levels[filled + 1..] {
             std::fs::write(path, value.trim()).map_err(|error| failed(path, error))?;
+            if file == "cpuset.mems" && levels.last() != Some(path) {
+                // A kernel without this file has nothing to lose.
+                let _ = std::fs::write(path.with_file_name("cgroup.clone_children"), "1");
+            }
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use nix::fcntl::OFlag;
@@ -14,6 +15,8 @@ use crate::{Error, admission::Admission, directory::Directory};
 pub struct Entry {
     pub(crate) unified: Option<OwnedFd>,
     pub(crate) tasks: Vec<OwnedFd>,
+    /// By [`crate::Mount::name`].
+    pub(crate) homes: Vec<(&'static str, PathBuf)>,
     pub(crate) admission: Option<Admission>,
 }
 
@@ -23,9 +26,10 @@ impl Entry {
         directories: &[Directory],
         below: &dyn Fn(&Directory) -> Result<String, Error>,
     ) -> Result<Self, Error> {
-        let mut entry = Self { unified: None, tasks: Vec::new(), admission: None };
+        let mut entry = Self { unified: None, tasks: Vec::new(), homes: Vec::new(), admission: None };
         for directory in directories {
             let below = below(directory)?;
+            entry.homes.push((directory.mount.name.as_str(), directory.path.join(&below)));
             let (file, flags) = if directory.mount.unified {
                 (format!("./{below}"), OFlag::O_PATH | OFlag::O_DIRECTORY)
             } else {
@@ -47,6 +51,12 @@ impl Entry {
     /// moves the process.
     pub fn unified_fd(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The directory that a child finds itself in, of the hierarchy of that [`crate::Mount::name`]; none where it is not
+    /// known before.
+    pub fn home(&self, name: &str) -> Option<&Path> {
+        self.homes.iter().find(|(hierarchy, _)| *hierarchy == name).map(|(_, home)| home.as_path())
     }
 
     /// The parent's part, right after the clone: has systemd put the child into its cgroup, with all limits, where that

@@ -12,21 +12,25 @@ use crate::link::{
 };
 use crate::namespace::inside;
 use crate::netlink::{Attributes, Batch, Family, Socket};
-use crate::{shaper, sysctl};
+use crate::shaper;
+use crate::sysctl::{Parameters, of_interface};
 
 /// The loopback interface's, which is the first of every namespace.
 const LOOPBACK: u32 = 1;
+/// Milliseconds: some three weeks.
+const NEVER: &str = "2000000000";
 /// How long an interface that ends is waited for: usually some ten milliseconds, on a busy machine more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts an interface into a network namespace; the caller is in the host's. Nothing is left where it fails.
 pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, interface: &Interface) -> Result<()> {
-    attach_guarded(host, namespace, interface, &mut |_| Ok(()))
+    attach_guarded(host, &Parameters::open()?, namespace, interface, &mut |_| Ok(()))
 }
 
 /// As [`attach`]; `guard` is called for an interface at a bridge before it is up inside.
 pub(crate) fn attach_guarded(
     host: &mut Socket,
+    parameters: &Parameters,
     namespace: BorrowedFd<'_>,
     interface: &Interface,
     guard: &mut dyn FnMut(&Interface) -> Result<()>,
@@ -35,7 +39,7 @@ pub(crate) fn attach_guarded(
     match &interface.uplink {
         Uplink::Bridge { bridge, peer, rate } => {
             check_name(peer)?;
-            let master = bridge::ensure(host, bridge)?;
+            let master = bridge::ensure(host, parameters, bridge)?;
             pair(host, namespace, interface, (bridge, master), peer)?;
             let mut set_up = || {
                 guard(interface)?;
@@ -43,7 +47,7 @@ pub(crate) fn attach_guarded(
                     let index = link::index_of(host, peer)?;
                     shaper::limit(host, peer, index, rate)?;
                 }
-                set_up(namespace, interface, *rate)?;
+                set_up(parameters, namespace, interface, *rate)?;
                 // A cable works when the kernel has seen that both of its ends are up. It looks when it is asked (Linux
                 // 6.9), or when it has the time.
                 link::look(host, peer).map(drop)
@@ -52,7 +56,8 @@ pub(crate) fn attach_guarded(
         }
         Uplink::Macvlan { parent, mode } => {
             macvlan(host, namespace, interface, parent, *mode)?;
-            set_up(namespace, interface, None).inspect_err(|_| drop(detach(namespace, &interface.name)))
+            set_up(parameters, namespace, interface, None)
+                .inspect_err(|_| drop(detach(namespace, &interface.name)))
         }
     }
 }
@@ -172,16 +177,24 @@ fn taken(error: Error) -> Error {
 }
 
 /// From inside: addresses, routes, up.
-fn set_up(namespace: BorrowedFd<'_>, interface: &Interface, rate: Option<u64>) -> Result<()> {
+fn set_up(
+    parameters: &Parameters,
+    namespace: BorrowedFd<'_>,
+    interface: &Interface,
+    rate: Option<u64>,
+) -> Result<()> {
     let Interface { name, addresses, gateways, .. } = interface;
     inside(namespace, || {
         let mut socket = Socket::open(Family::Route)?;
         let index = link::index_of(&mut socket, name)?;
         let is_ipv6 = addresses.iter().any(|address| address.is_ipv6());
         // Routes are those that are given, whatever a neighbour says; and nobody is asked whether an address is taken.
-        sysctl::ignore_routers(name)?;
+        parameters.ignore_routers(name)?;
         if is_ipv6 {
-            sysctl::interface(name, "accept_dad", "0")?;
+            parameters.ensure(&of_interface(name, "accept_dad"), "0")?;
+            // Whom it listens to is said to all at the bridge, whatever their number, and once is enough: no cable loses it.
+            let interval = of_interface(name, "mldv2_unsolicited_report_interval");
+            parameters.ensure(&interval, NEVER)?;
         }
         let mut batch = Batch::new();
         batch.push("cannot bring the interface lo up", raise(LOOPBACK));

@@ -8,11 +8,11 @@ use crate::link::{
     self, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, Setting, address, check_name, create, families, raise,
 };
 use crate::netlink::{Attributes, Batch, Socket};
-use crate::sysctl;
+use crate::sysctl::{Parameters, of_interface};
 
 /// Makes a bridge where there is none, and returns its index. Where another process makes it at the same time, each
 /// message of both is carried out or finds its work done. `INTERFACE_EXISTS`: something else has that name.
-pub fn ensure(socket: &mut Socket, bridge: &Bridge) -> Result<u32> {
+pub fn ensure(socket: &mut Socket, parameters: &Parameters, bridge: &Bridge) -> Result<u32> {
     check_name(&bridge.name)?;
     let found = link::look(socket, &bridge.name)?;
     let index = match found {
@@ -22,7 +22,7 @@ pub fn ensure(socket: &mut Socket, bridge: &Bridge) -> Result<u32> {
         Some(found) => found.index,
         None => make(socket, bridge)?,
     };
-    complete(socket, bridge, index)?;
+    complete(socket, parameters, bridge, index)?;
     Ok(index)
 }
 
@@ -53,14 +53,14 @@ fn make(socket: &mut Socket, bridge: &Bridge) -> Result<u32> {
     link::index_of(socket, &bridge.name)
 }
 
-fn complete(socket: &mut Socket, bridge: &Bridge, index: u32) -> Result<()> {
+fn complete(socket: &mut Socket, parameters: &Parameters, bridge: &Bridge, index: u32) -> Result<()> {
     let name = &bridge.name;
     let is_ipv6 = bridge.addresses.iter().any(|address| address.is_ipv6());
     let what = |part: &str| format!("cannot set {part} of the bridge {name}");
     // A container must not tell the machine its routes, on a network of IPv4 either (CVE-2020-13401).
-    sysctl::ignore_routers(name)?;
+    parameters.ignore_routers(name)?;
     if is_ipv6 {
-        sysctl::interface(name, "accept_dad", "0")?;
+        parameters.ensure(&of_interface(name, "accept_dad"), "0")?;
     }
     let mut batch = Batch::new();
     // Published ports are reached by 127.0.0.1, whose packets go out with that source until they are masqueraded; and
@@ -85,19 +85,18 @@ fn foreign(bridge: &Bridge, kind: &str) -> Error {
 
 /// Lets the machine forward packets; `ipv6`: those of IPv6 too. The routes that its own interfaces learn from router
 /// advertisements, which a router ignores otherwise, are learned still.
-pub fn forward(ipv6: bool) -> Result<()> {
-    sysctl::ensure("/proc/sys/net/ipv4/ip_forward", "1")?;
-    const EVERY: &str = "/proc/sys/net/ipv6/conf";
-    let all = format!("{EVERY}/all/forwarding");
-    if !ipv6 || sysctl::is(&all, "1") {
+pub fn forward(parameters: &Parameters, ipv6: bool) -> Result<()> {
+    parameters.ensure("ipv4/ip_forward", "1")?;
+    let all = of_interface("all", "forwarding");
+    if !ipv6 || parameters.is(&all, "1") {
         return Ok(());
     }
+    const EVERY: &str = "/proc/sys/net/ipv6/conf";
     for entry in fs::read_dir(EVERY).at(|| format!("cannot list {EVERY}"))?.flatten() {
-        let path = entry.path().join("accept_ra");
-        let path = path.to_string_lossy();
-        if sysctl::is(&path, "1") {
-            sysctl::ensure(&path, "2")?;
+        let name = of_interface(&entry.file_name().to_string_lossy(), "accept_ra");
+        if parameters.is(&name, "1") {
+            parameters.ensure(&name, "2")?;
         }
     }
-    sysctl::ensure(&all, "1")
+    parameters.ensure(&all, "1")
 }

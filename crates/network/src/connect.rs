@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::netlink::{Family, Socket};
 use crate::nftables::elements::{Port, Published};
 use crate::nftables::filter::{Filter, State};
+use crate::sysctl::Parameters;
 use crate::{attach, bridge, namespace};
 
 /// What a container is to have beside what it has.
@@ -69,7 +70,7 @@ pub fn connect_guarded(
     let bridges: Vec<_> = interfaces.iter().filter_map(bridge_of).collect();
     if bridges.is_empty() && ports.is_empty() {
         let host = &mut Socket::open(Family::Route)?;
-        attach_all(host, &namespace, interfaces, guard)?;
+        attach_all(host, &Parameters::open()?, &namespace, interfaces, guard)?;
         return Ok(Connected { made: false, filter: None });
     }
     let mut filter = Filter::open(table)?;
@@ -78,10 +79,14 @@ pub fn connect_guarded(
     // What can be refused comes first: it costs nothing to take back.
     filter.admit(&bridges, &published)?;
     let mut attached = || {
+        let parameters = &Parameters::open()?;
         if !bridges.is_empty() {
-            bridge::forward(bridges.iter().any(|bridge| bridge.addresses.iter().any(|cidr| cidr.is_ipv6())))?;
+            bridge::forward(
+                parameters,
+                bridges.iter().any(|bridge| bridge.addresses.iter().any(|cidr| cidr.is_ipv6())),
+            )?;
         }
-        attach_all(&mut Socket::open(Family::Route)?, &namespace, interfaces, guard)
+        attach_all(&mut Socket::open(Family::Route)?, parameters, &namespace, interfaces, guard)
     };
     if let Err(error) = attached() {
         if !ports.is_empty() {
@@ -125,6 +130,7 @@ fn bridge_of(interface: &Interface) -> Option<&Bridge> {
 
 fn attach_all(
     host: &mut Socket,
+    parameters: &Parameters,
     namespace: &OwnedFd,
     interfaces: &[Interface],
     guard: &mut dyn FnMut(&Interface) -> Result<()>,
@@ -133,7 +139,7 @@ fn attach_all(
         return attach::loopback(namespace.as_fd());
     }
     for (done, interface) in interfaces.iter().enumerate() {
-        let result = attach::attach_guarded(host, namespace.as_fd(), interface, guard);
+        let result = attach::attach_guarded(host, parameters, namespace.as_fd(), interface, guard);
         result.inspect_err(|_| {
             for interface in &interfaces[..done] {
                 let _ = attach::detach(namespace.as_fd(), &interface.name);

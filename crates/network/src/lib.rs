@@ -19,4 +19,4 @@ mod poll;
 pub mod relay;
 pub mod services;
 mod shaper;
-mod sysctl;
+pub mod sysctl;

@@ -7,13 +7,14 @@ use kapsel_network::attach::{attach, detach, route};
 use kapsel_network::bridge::{ensure, forward, remove};
 use kapsel_network::description::Interface;
 use kapsel_network::netlink::{Family, Socket};
+use kapsel_network::sysctl::Parameters;
 use serde_json::{Value, json};
 
 #[test]
 fn a_bridge_is_made_once_and_has_what_was_asked_for() {
     let mut host = machine();
-    let index = ensure(&mut host, &parse(&bridge(7))).unwrap();
-    assert_eq!(ensure(&mut host, &parse(&bridge(7))).unwrap(), index);
+    let index = ensure(&mut host, &Parameters::open().unwrap(), &parse(&bridge(7))).unwrap();
+    assert_eq!(ensure(&mut host, &Parameters::open().unwrap(), &parse(&bridge(7))).unwrap(), index);
     let shown = shell("ip -d addr show kbr7");
     for part in [
         "02:00:00:00:00:07",
@@ -43,7 +44,7 @@ fn a_bridge_that_several_make_at_once_is_one() {
             scope.spawn(|| {
                 kapsel_network::namespace::inside(namespace.fd(), || {
                     let mut socket = Socket::open(Family::Route)?;
-                    ensure(&mut socket, &parse(&bridge(7)))
+                    ensure(&mut socket, &Parameters::open().unwrap(), &parse(&bridge(7)))
                 })
                 .unwrap();
             });
@@ -56,7 +57,7 @@ fn a_bridge_that_several_make_at_once_is_one() {
 fn an_interface_of_another_kind_is_left_alone() {
     let mut host = machine();
     shell("ip link add kbr7 type veth peer name other");
-    let error = ensure(&mut host, &parse(&bridge(7))).unwrap_err();
+    let error = ensure(&mut host, &Parameters::open().unwrap(), &parse(&bridge(7))).unwrap_err();
     assert_eq!(error.code, "INTERFACE_EXISTS");
     assert!(shell("ip -o addr show dev kbr7").is_empty());
 }
@@ -91,6 +92,21 @@ fn containers_reach_each_other_and_their_gateway_at_once() {
         std::thread::sleep(std::time::Duration::from_millis(10));
         !shell("ip link").contains("v7x2")
     }));
+}
+
+#[test]
+fn a_container_tells_its_neighbours_once_whom_it_listens_to() {
+    let mut host = machine();
+    let _one = container(&mut host, &bridge(7), 2);
+    let received = || shell("grep -o 'Ip6InMcastPkts.*' /proc/net/dev_snmp6/kbr7 | grep -o '[0-9]*$'");
+    let settle = || std::thread::sleep(std::time::Duration::from_millis(1500));
+    settle();
+    let before: u32 = received().trim().parse().unwrap();
+    let _two = container(&mut host, &bridge(7), 3);
+    settle();
+    let after: u32 = received().trim().parse().unwrap();
+    // When its interface is up, and when its own address is sure; the kernel would say both again within a second.
+    assert_eq!(after - before, 2);
 }
 
 #[test]
@@ -264,8 +280,9 @@ fn a_machine_that_forwards_learns_its_routes_still() {
     let _host = machine();
     shell("ip link add wide type veth peer name other; echo 1 > /proc/sys/net/ipv6/conf/wide/accept_ra");
     shell("echo 0 > /proc/sys/net/ipv6/conf/other/accept_ra");
-    forward(true).unwrap();
-    forward(true).unwrap();
+    let parameters = Parameters::open().unwrap();
+    forward(&parameters, true).unwrap();
+    forward(&parameters, true).unwrap();
     let read = |path: &str| shell(&format!("cat /proc/sys/net/{path}"));
     assert_eq!(read("ipv4/ip_forward"), "1\n");
     assert_eq!(read("ipv6/conf/all/forwarding"), "1\n");

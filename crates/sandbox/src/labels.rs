@@ -1,11 +1,11 @@
 //! AppArmor and SELinux: what the program runs as, said to the kernel shortly before execve.
 
+use kapsel_proc::Proc;
 use nix::errno::Errno;
 
 use crate::{
     Error,
     error::{At, Stage},
-    proc::Proc,
     spec::Process,
 };
 

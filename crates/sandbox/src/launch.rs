@@ -18,8 +18,7 @@ use crate::{
     namespaces::{Namespaces, become_root, hide, with_children_in},
     netdevices::NetDevices,
     notify,
-    proc::Proc,
-    process::{NoReturn, Prepared, die_with_parent, fail},
+    process::{NoReturn, Prepared, die_with_parent, fail, open_proc},
     resolve::Root,
     root, seal,
     spec::{self, Config, Hooks, Linux, State, Status},
@@ -94,12 +93,12 @@ impl<'a> Container<'a> {
         let net_devices = NetDevices::read(linux, &namespaces)?;
         let sysctl = sysctl::parameters(linux, &namespaces)?;
         if !sysctl.is_empty() && program.proc.is_none() {
-            program.proc = Some(Proc::open()?);
+            program.proc = Some(open_proc()?);
         }
         let builder = Builder {
             namespaces: &namespaces,
             copy_up: plan.copy_up,
-            own_cgroup: plan.cgroup.is_some(),
+            cgroup: plan.cgroup,
             label: linux.mount_label.as_deref(),
         };
         let mounts = builder.build(config)?;

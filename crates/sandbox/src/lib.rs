@@ -25,7 +25,6 @@ mod namespaces;
 mod netdevices;
 mod notify;
 mod plan;
-mod proc;
 mod process;
 mod program;
 mod resolve;

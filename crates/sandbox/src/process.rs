@@ -3,6 +3,7 @@
 //!
 //! The order is runc's, and each step needs a right that a later one takes away.
 
+use kapsel_proc::Proc;
 use std::{
     convert::Infallible,
     os::fd::{AsRawFd, OwnedFd, RawFd},
@@ -21,7 +22,6 @@ use crate::{
     limits::{Limits, Processors},
     namespaces::hide,
     notify,
-    proc::Proc,
     program::Program,
     resolve::Root,
     signals,
@@ -54,7 +54,7 @@ pub(crate) struct Prepared<'a> {
     capabilities: Sets,
     /// Whether a working directory that is missing is made.
     pub make_directory: bool,
-    /// The host's /proc, where something has to be written there.
+    /// A /proc, where something has to be written there.
     pub proc: Option<Proc>,
 }
 
@@ -68,8 +68,8 @@ impl<'a> Prepared<'a> {
         stdio: Stdio<'a>,
         manner: Manner,
     ) -> Result<Self, Error> {
-        let proc =
-            (labels::are_asked(process) || process.oom_score_adj.is_some()).then(Proc::open).transpose()?;
+        let is_asked = labels::are_asked(process) || process.oom_score_adj.is_some();
+        let proc = is_asked.then(open_proc).transpose()?;
         Ok(Self {
             process,
             limits: Limits::read(process, linux)?,
@@ -224,6 +224,11 @@ impl<'a> Prepared<'a> {
             (None, Stdio::Terminal { .. }) => unreachable!("a terminal is made before the program is run"),
         }
     }
+}
+
+/// Where the kernel is told what it is to do with the process.
+pub(crate) fn open_proc() -> Result<Proc, Error> {
+    Proc::open().at(Stage::Kernel, || "cannot open /proc")
 }
 
 /// The caller's session keyring stays behind: whoever holds it may use the keys in it, whatever its user id is.

@@ -4,9 +4,9 @@ use crate::{
     Error,
     error::{At, Stage},
     namespaces::Namespaces,
-    proc::Proc,
     spec::Linux,
 };
+use kapsel_proc::Proc;
 
 /// Parameters of the IPC namespace.
 const IPC: [&str; 8] = [

@@ -193,13 +193,16 @@ fn a_container_has_its_own_cgroup_as_the_root() {
     let name = format!("/kapsel-test-{}-root", std::process::id());
     let members = "for file in /sys/fs/cgroup/memory/tasks /sys/fs/cgroup/cgroup.procs; do \
                    if [ -e $file ]; then wc -l < $file; fi; done";
-    let out = Sandbox::new(&format!("cat /proc/self/cgroup; {members}"))
+    let mounts = "while read -r _ _ _ root point _; do case $point in /sys/fs/cgroup/*) echo mount $root;; esac; done \
+                  < /proc/self/mountinfo";
+    let out = Sandbox::new(&format!("{mounts}; cat /proc/self/cgroup; {members}"))
         .with(|document| document["cgroup"] = json!(name))
         .output();
     // The shell and wc.
     assert_eq!(out.lines().next_back(), Some("2"), "{out}");
     let lines = out.lines().filter(|line| line.contains(":memory:") || line.starts_with("0::"));
     assert!(lines.clone().count() > 0 && lines.clone().all(|line| line.ends_with(":/")), "{out}");
+    assert!(out.lines().filter(|line| line.starts_with("mount")).all(|line| line == "mount /"), "{out}");
 }
 
 #[test]

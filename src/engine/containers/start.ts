@@ -69,7 +69,7 @@ export class Life implements Witness {
   readonly #engine: Engine;
   readonly #claim: Claim;
   readonly #pid: number;
-  readonly #complaints: number;
+  #complaints: number | undefined;
   #running = false;
   #collected = false;
 
@@ -118,6 +118,7 @@ export class Life implements Witness {
   started({ pid, startedAt, filterMade = false }: Start): void {
     trace('running');
     this.#running = true;
+    this.#hush();
     ignoringMissing(() => this.#engine.database.started(this.#claim.id, pid, startedAt));
     // What cannot be put back now, the next command tries again.
     if (filterMade) this.repaired = this.#engine.networks.repair().catch(() => false);
@@ -135,14 +136,14 @@ export class Life implements Witness {
     const lost = error instanceof MonitorLostError;
     if (lost) await this.#cleanUp();
     if (lost && this.#running) return this.ended(lastWords(this.#claim.paths.exit));
-    const reason = lost ? (complaintOf(this.#complaints) ?? error) : error;
+    const reason = lost && this.#complaints !== undefined ? (complaintOf(this.#complaints) ?? error) : error;
     await this.#finish({ exitCode: recorded(reason), error: reason.message });
     throw reason;
   }
 
   /** By its last word the monitor has removed the cgroup and what --rm names, and has let go of the lock. */
   async #finish(exit: Exit): Promise<void> {
-    close(this.#complaints);
+    this.#hush();
     this.#collect();
     await this.repaired;
     const { id, paths, settings } = this.#claim;
@@ -161,6 +162,12 @@ export class Life implements Witness {
       if (row !== undefined) await removeRemains(this.#engine, row, true);
       removeRunDirectory(paths.runDirectory);
     });
+  }
+
+  /** A monitor whose container runs has nothing to complain of; the fewer descriptors, the sooner the next one begins. */
+  #hush(): void {
+    if (this.#complaints !== undefined) close(this.#complaints);
+    this.#complaints = undefined;
   }
 
   /** A monitor that was killed has cleaned nothing. */

@@ -18,6 +18,23 @@ fn a_child_is_in_the_cgroup_of_every_hierarchy_before_its_first_instruction() {
     cgroup.remove().unwrap();
 }
 
+#[test]
+fn a_parent_that_was_made_hands_its_cpus_down() {
+    let first = create(&LinuxResources::default());
+    let places = first.directories().map(|(_, path)| path.parent().unwrap());
+    for place in places.filter(|place| place.join("cpuset.cpus").exists()) {
+        if !place.join("cgroup.clone_children").exists() {
+            continue;
+        }
+        let nested = place.join("by-hand");
+        std::fs::create_dir(&nested).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            assert_ne!(std::fs::read_to_string(nested.join(file)).unwrap().trim(), "", "{file}");
+        }
+        std::fs::remove_dir(&nested).unwrap();
+    }
+}
+
 /// Where a process is, as `CONTROLLERS:PATH` of every hierarchy.
 fn places(shell: &Shell) -> Vec<String> {
     let text = std::fs::read_to_string(format!("/proc/{}/cgroup", shell.0)).unwrap();

@@ -333,8 +333,9 @@ fn through() -> Vec<Rule> {
     const DNAT: u32 = 1 << 5;
     let rule = Rule::new;
     vec![
-        rule().not_from("bridges").not_to("bridges").verdict(Verdict::Accept),
+        // First what most packets are.
         rule().has(Tracked::State, RELATED_OR_ESTABLISHED).verdict(Verdict::Accept),
+        rule().not_from("bridges").not_to("bridges").verdict(Verdict::Accept),
         rule()
             .meta(Meta::InputName, 1)
             .meta(Meta::OutputName, 2)

@@ -6,6 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use kapsel_cgroups::Entry;
 use nix::errno::Errno;
 
 use super::{Filesystem, Operation, What, cgroup::Cgroups, options::Options};
@@ -24,8 +25,8 @@ pub(crate) struct Builder<'a> {
     pub namespaces: &'a Namespaces,
     /// Destinations that begin with what the image has there.
     pub copy_up: &'a [String],
-    /// Whether the container is in a cgroup of its own.
-    pub own_cgroup: bool,
+    /// The container's own cgroup, if it has one.
+    pub cgroup: Option<&'a Entry>,
     /// SELinux label of new file systems.
     pub label: Option<&'a str>,
 }
@@ -82,11 +83,11 @@ impl Builder<'_> {
     /// cgroup namespace it sees the host's.
     fn cgroups(&self, options: &Options) -> Result<What, Error> {
         let mut attributes = options.either().set;
-        if !self.own_cgroup || !self.namespaces.cgroup {
+        if self.cgroup.is_none() || !self.namespaces.cgroup {
             attributes |= libc::MOUNT_ATTR_RDONLY;
         }
         if self.namespaces.cgroup {
-            return Ok(What::Cgroups(Cgroups::new(attributes)?));
+            return Ok(What::Cgroups(Cgroups::new(attributes, self.cgroup)));
         }
         let below = Attributes { set: attributes, ..Attributes::default() };
         bind(Path::new("/sys/fs/cgroup"), true, &Options { below, ..Options::default() }).map(What::Tree)

@@ -1,7 +1,12 @@
 //! /sys/fs/cgroup as the container's cgroup namespace shows it: one cgroup2, or a tmpfs with a directory a hierarchy.
 
-use std::{ffi::CString, os::fd::OwnedFd, path::Path};
+use std::{
+    ffi::{CStr, CString},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::Path,
+};
 
+use kapsel_cgroups::Entry;
 use nix::{
     sys::stat::{Mode, mkdirat},
     unistd::symlinkat,
@@ -12,7 +17,7 @@ use crate::{
     error::{At, Stage},
     resolve::{Kind, Root},
     sys::{
-        mount::{Attributes, Context, attach, set_attributes},
+        mount::{Attributes, Context, attach, clone_tree, set_attributes},
         open::openat2,
     },
 };
@@ -20,7 +25,8 @@ use crate::{
 /// The hierarchies of this machine.
 pub(super) struct Cgroups {
     attributes: u64,
-    hierarchies: &'static [kapsel_cgroups::Mount],
+    /// Each with the directory that is the container's cgroup, where that is known.
+    hierarchies: Vec<(&'static kapsel_cgroups::Mount, Option<CString>)>,
     /// The tmpfs that holds v1's hierarchies.
     holder: Option<OwnedFd>,
     trees: Vec<OwnedFd>,
@@ -28,16 +34,21 @@ pub(super) struct Cgroups {
 
 impl Cgroups {
     /// All hierarchies, with these `MOUNT_ATTR_*`.
-    pub(super) fn new(attributes: u64) -> Result<Self, Error> {
+    pub(super) fn new(attributes: u64, cgroup: Option<&Entry>) -> Self {
         // A machine without any cgroup mounted has nothing to show.
-        let hierarchies = kapsel_cgroups::mounts().map(|(_, mounts)| mounts).unwrap_or_default();
-        Ok(Self { attributes, hierarchies, holder: None, trees: Vec::new() })
+        let mounts = kapsel_cgroups::mounts().map(|(_, mounts)| mounts).unwrap_or_default();
+        let home = |name: &str| CString::new(cgroup?.home(name)?.as_os_str().as_bytes()).ok();
+        let hierarchies = mounts.iter().map(|mount| (mount, home(&mount.name))).collect();
+        Self { attributes, hierarchies, holder: None, trees: Vec::new() }
     }
 
     /// Makes the mounts, in the cgroup namespace whose root they will show.
     pub(super) fn create(&mut self) -> Result<(), Error> {
-        for hierarchy in self.hierarchies {
-            let tree = create(hierarchy, self.attributes);
+        for (hierarchy, home) in &self.hierarchies {
+            let tree = match home {
+                Some(home) => bind(home, self.attributes),
+                None => create(hierarchy, self.attributes),
+            };
             self.trees.push(
                 tree.at(Stage::Mount, || format!("cannot mount the cgroup hierarchy {}", hierarchy.name))?,
             );
@@ -62,7 +73,7 @@ impl Cgroups {
             return self.trees.iter().try_for_each(|tree| attach(tree, &place)).at(Stage::Mount, what);
         };
         attach(holder, &place).at(Stage::Mount, what)?;
-        for (hierarchy, tree) in self.hierarchies.iter().zip(&self.trees) {
+        for ((hierarchy, _), tree) in self.hierarchies.iter().zip(&self.trees) {
             self.attach_below(holder, hierarchy, tree).at(Stage::Mount, what)?;
         }
         if self.attributes & libc::MOUNT_ATTR_RDONLY != 0 {
@@ -89,8 +100,17 @@ impl Cgroups {
     }
 
     fn is_unified(&self) -> bool {
-        matches!(self.hierarchies, [only] if only.name.is_empty())
+        matches!(self.hierarchies.as_slice(), [(only, _)] if only.name.is_empty())
     }
+}
+
+/// The host's own mount from the container's cgroup on, which a cgroup namespace shows as the root. A file system of its own
+/// would show the same, but making one of v1 takes the longer the more cgroups the machine has.
+fn bind(home: &CStr, attributes: u64) -> nix::Result<OwnedFd> {
+    let tree = clone_tree(None, home, false)?;
+    let own = Attributes { set: attributes, propagation: libc::MS_PRIVATE, ..Attributes::default() };
+    set_attributes(&tree, false, own)?;
+    Ok(tree)
 }
 
 fn create(hierarchy: &kapsel_cgroups::Mount, attributes: u64) -> nix::Result<OwnedFd> {
