@@ -14,6 +14,7 @@ import { layerPath } from './images/layer-path.ts';
 import { listed } from './images/list.ts';
 import { isBare, isId, storedName, taggable } from './images/names.ts';
 import type { ManifestLists } from './images/manifests.ts';
+import { ReadyMemory } from './images/ready-memory.ts';
 import { isNeeded, planRemoval } from './images/removal.ts';
 import type { Transfer } from './images/transfer.ts';
 import type {
@@ -53,10 +54,12 @@ export interface ImagesHost {
 export class Images {
   readonly #host: ImagesHost;
   readonly #registry: RegistryOptions;
+  readonly #known: ReadyMemory;
   #opened: Promise<Transfer> | undefined;
 
   constructor(host: ImagesHost, registry: RegistryOptions = {}) {
     this.#host = host;
+    this.#known = new ReadyMemory(host.root);
     this.#registry = registry;
   }
 
@@ -233,12 +236,24 @@ export class Images {
 
   /** What `reference` (a name, an id, the beginning of an id) means in this store, or null. Asks no registry. */
   resolve(reference: string): ReadyImage | null {
+    const known = this.#known.isEmpty ? undefined : this.#remembered(reference);
+    if (known) return known;
     const found = this.#find(reference);
     if (!found) return null;
     const { row, name } = found;
     const ready = this.#ready(row, name === undefined ? row.id : shown(name));
+    const state = this.#known.state();
     // Somebody may have deleted a tree by hand; a pull brings it back.
-    return areThere(ready.layers) ? ready : null;
+    if (!areThere(ready.layers)) return null;
+    this.#known.keep(row.id, ready, state);
+    return ready;
+  }
+
+  #remembered(reference: string): ReadyImage | undefined {
+    const name = storedName(reference);
+    const id = name === undefined ? undefined : this.#host.database.imageId(name);
+    const ready = id ? this.#known.get(id) : undefined;
+    return ready && { id: id!, reference: shown(name!), ...ready };
   }
 
   /** Docker's `rmi`: takes the name away, and the image with its last one. IMAGE_IN_USE where a container needs it. */

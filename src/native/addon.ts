@@ -43,6 +43,7 @@ export interface NativeDatabase {
   removeContainer(id: string): Outcome<string>;
   insertImage(json: string, action: string): Outcome<void>;
   image(reference: string): Outcome<string>;
+  imageId(reference: string): Outcome<string | null>;
   images(): Outcome<string>;
   tag(reference: string, id: string): Outcome<void>;
   untag(reference: string): Outcome<void>;

@@ -117,6 +117,11 @@ export class Database {
     return JSON.parse(unwrap(this.#native.image(reference))) as ImageRow;
   }
 
+  /** The id of the image that has this very reference, as it is stored. */
+  imageId(reference: string): string | null {
+    return unwrap(this.#native.imageId(reference));
+  }
+
   /** Newest first. */
   images(): ImageRow[] {
     return JSON.parse(unwrap(this.#native.images())) as ImageRow[];

@@ -13,8 +13,6 @@ export interface NewContainer {
   imageId: string;
   /** What the user called it: for `ps` and for the events' attributes. */
   image: string;
-  /** The diffIDs under its root, lowest first: they stay while the container does. */
-  layers: string[];
   /** `--rm`. */
   autoRemove: boolean;
   labels: Record<string, string>;
@@ -25,6 +23,8 @@ export interface NewContainer {
 }
 
 export interface ContainerRow extends NewContainerBase {
+  /** The diffIDs under its root, lowest first, the image's: they stay while the container does. */
+  layers: string[];
   status: ContainerStatus;
   createdAt: string;
   startedAt: string | null;

@@ -150,6 +150,12 @@ impl Database {
         self.query(|state| state.image(&reference))
     }
 
+    /// `kapsel_state::Database::image_id`.
+    #[napi]
+    pub fn image_id(&self, reference: String) -> Outcome<Option<String>> {
+        self.with(|state| Ok(state.image_id(&reference)?))
+    }
+
     /// `kapsel_state::Database::images`.
     #[napi]
     pub fn images(&self) -> Outcome<String> {

@@ -13,8 +13,9 @@ use crate::networks::{forget_container, insert_endpoint};
 use crate::rows::{Attributes, Container, Exit, Json, NewContainer, NewEndpoint, Status};
 
 /// The columns of [`container`], in its order.
-pub(crate) const COLUMNS: &str = "id, name, status, image_id, image, layers, labels, auto_remove, created_at, \
-     started_at, finished_at, pid, exit_code, oom_killed, error, document";
+pub(crate) const COLUMNS: &str = "id, name, status, image_id, image, \
+     CASE layers WHEN '[]' THEN coalesce((SELECT diff_ids FROM images WHERE images.id = image_id), layers) \
+     ELSE layers END, labels, auto_remove, created_at, started_at, finished_at, pid, exit_code, oom_killed, error, document";
 
 impl Database {
     /// Inserts a container and its `create`. `NAME_IN_USE` says who has the name; `IMAGE_NOT_FOUND` where the image
@@ -29,7 +30,7 @@ impl Database {
             transaction
                 .prepare_cached(
                     "INSERT INTO containers (id, name, status, image_id, image, layers, labels, auto_remove,
-                     created_at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                     created_at, document) VALUES (?1, ?2, ?3, ?4, ?5, '[]', ?6, ?7, ?8, ?9)",
                 )?
                 .execute(params![
                     new.id,
@@ -37,7 +38,6 @@ impl Database {
                     new.status.as_str(),
                     new.image_id,
                     new.image,
-                    to_json(&new.layers),
                     to_json(&new.labels),
                     new.auto_remove,
                     time,

@@ -68,6 +68,15 @@ impl Database {
         })
     }
 
+    /// The id of the image that has this very reference.
+    pub fn image_id(&self, reference: &str) -> Result<Option<String>> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT image_id FROM image_references WHERE name = ?1")?;
+            Ok(statement.query_row([reference], |row| row.get(0)).optional()?)
+        })
+    }
+
     /// Newest first.
     pub fn images(&self) -> Result<Vec<Image>> {
         self.read(|connection| {
@@ -107,6 +116,9 @@ impl Database {
             for reference in &image.references {
                 tell(transaction, "untag", id, reference)?;
             }
+            transaction
+                .prepare_cached("UPDATE containers SET layers = ?2 WHERE image_id = ?1 AND layers = '[]'")?
+                .execute((id, to_json(&image.diff_ids)))?;
             transaction.prepare_cached("DELETE FROM image_references WHERE image_id = ?1")?.execute([id])?;
             transaction.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id])?;
             tell(transaction, "delete", id, image.references.first().unwrap_or(&image.id))?;

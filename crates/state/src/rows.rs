@@ -61,8 +61,6 @@ pub struct NewContainer {
     pub image_id: String,
     /// What the user called the image.
     pub image: String,
-    /// The diffIDs under its root, lowest first.
-    pub layers: Vec<String>,
     /// `--rm`.
     pub auto_remove: bool,
     /// The user's labels; they go into every event's attributes.

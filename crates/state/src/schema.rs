@@ -10,7 +10,7 @@ CREATE TABLE containers (
   status      TEXT NOT NULL CHECK (status IN ('created', 'starting', 'running', 'paused', 'exited')),
   image_id    TEXT NOT NULL,
   image       TEXT NOT NULL,
-  layers      TEXT NOT NULL,           -- JSON array of diffIDs
+  layers      TEXT NOT NULL,           -- JSON array of diffIDs; '[]': those of its image, while that is there
   labels      TEXT NOT NULL,           -- JSON object
   auto_remove INTEGER NOT NULL,
   created_at  TEXT NOT NULL,

@@ -241,7 +241,6 @@ export class Containers {
           status,
           imageId: image.id,
           image: image.reference,
-          layers: image.config.rootfs.diff_ids,
           autoRemove: settings.rm,
           labels: { ...image.config.config?.Labels, ...options.labels },
           networks: endpointsFor(this.#engine, settings.networks),

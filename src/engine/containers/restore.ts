@@ -63,7 +63,6 @@ export async function restoreArchive(
         status: 'starting',
         imageId: image.id,
         image: archived.image.reference,
-        layers: image.config.rootfs.diff_ids,
         autoRemove: settings.rm,
         labels: archived.labels,
         networks: endpointsFor(engine, settings.networks),

@@ -2,5 +2,10 @@
 
 /** ROOT/layers/HEX. */
 export function layerPath(root: string, diffId: string): string {
-  return `${root}/layers/${diffId.slice('sha256:'.length)}`;
+  return `${layersDirectory(root)}/${diffId.slice('sha256:'.length)}`;
+}
+
+/** Of all layers. */
+export function layersDirectory(root: string): string {
+  return `${root}/layers`;
 }

@@ -44,7 +44,6 @@ pub fn new_container(id: &str, name: &str, image_id: &str, status: Status) -> Ne
         status,
         image_id: image_id.into(),
         image: "busybox".into(),
-        layers: vec!["sha256:l1".into()],
         auto_remove: false,
         labels: Attributes::from([("team".into(), "red".into())]),
         networks: Vec::new(),

@@ -141,7 +141,9 @@ fn layers_stay_while_an_image_or_a_container_needs_them() {
     assert_eq!(code(database.remove_image(&first, true)), "IMAGE_IN_USE", "never under a living container");
     database.exited(&id("c1"), &Exit::default()).unwrap();
     assert_eq!(code(database.remove_image(&first, false)), "IMAGE_IN_USE");
+    assert_eq!(database.container("web").unwrap().layers.get(), r#"["sha256:l1"]"#);
     assert!(database.remove_image(&first, true).unwrap().is_empty(), "the container still needs the layer");
+    assert_eq!(database.container("web").unwrap().layers.get(), r#"["sha256:l1"]"#, "and knows it");
     assert!(database.layer("sha256:l1").unwrap().is_some());
     assert_eq!(database.remove_container(&id("c1")).unwrap(), ["sha256:l1"]);
     assert_eq!(database.remove_image(&second, false).unwrap(), ["sha256:l2"]);
