@@ -18,7 +18,6 @@ export const pull = defineCommand({
   arguments: [{ name: 'NAME[:TAG|@DIGEST]', required: true }],
   examples: [{ command: 'pull 127.0.0.1:5000/debian:12', description: 'From a registry of your own' }],
   async run({ flags, args: [name = ''] }, context) {
-    keepSmall();
     const engine = await context.engine();
     const all = flags['all-tags'] ?? false;
     if (all && /[:@][^/]*$/.test(name)) throw new Failure("tag can't be used with --all-tags/-a");
@@ -28,8 +27,16 @@ export const pull = defineCommand({
         )
       : [name];
     for (const one of names) {
-      const result = await pulling(`Pulling ${one}`, flags.quiet, (progress) =>
-        engine.images.pull(one, { ...progress, ...accessOf(flags), platform: flags.platform }),
+      const result = await pulling(`Pulling ${one}`, flags.quiet, ({ signal, onProgress }) =>
+        engine.images.pull(one, {
+          ...accessOf(flags),
+          platform: flags.platform,
+          signal,
+          onProgress(progress) {
+            if (progress.phase === 'downloading') keepSmall();
+            onProgress(progress);
+          },
+        }),
       );
       if (!flags.quiet) {
         if (result.digest !== undefined) printLine(`Digest: ${result.digest}`);
@@ -41,7 +48,10 @@ export const pull = defineCommand({
   },
 });
 
+let isSmall = false;
+
 /** The process is this command's own, and layers pass through it: V8 would let ten megabytes of garbage pile up for them. */
 function keepSmall(): void {
-  process.getBuiltinModule('node:v8').setFlagsFromString('--semi-space-growth-factor=1');
+  if (!isSmall) process.getBuiltinModule('node:v8').setFlagsFromString('--semi-space-growth-factor=1');
+  isSmall = true;
 }

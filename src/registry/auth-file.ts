@@ -1,8 +1,17 @@
 // Docker's config.json and containers' auth.json: where they are, what is in them, and how they are changed.
 // A change replaces the file as a whole, under a lock, and keeps what it does not know.
 
-import { closeSync, fsyncSync, openSync, realpathSync, renameSync, rmSync, writeSync, mkdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -32,10 +41,10 @@ export function authFiles(env: NodeJS.ProcessEnv, named?: string): [string, ...s
 }
 
 /** Undefined where there is none, or nothing in it. */
-export async function readAuthFile(path: string): Promise<AuthFile | undefined> {
+export function readAuthFile(path: string): AuthFile | undefined {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = readFileSync(path, 'utf8');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
@@ -58,7 +67,7 @@ export async function changeAuthFile(path: string, change: (file: AuthFile) => b
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const lock = await lockOf(`${path}.lock`);
     try {
-      const file = (await readAuthFile(path)) ?? {};
+      const file = readAuthFile(path) ?? {};
       if (change(file)) replace(path, `${JSON.stringify(file, undefined, '\t')}\n`);
     } finally {
       rmSync(`${path}.lock`, { force: true });

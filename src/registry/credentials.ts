@@ -29,7 +29,7 @@ export async function findCredentials(
   { env = process.env, authFile }: Keyring = {},
 ): Promise<Credentials | undefined> {
   for (const path of authFiles(env, authFile)) {
-    const file = await readAuthFile(path);
+    const file = readAuthFile(path);
     const found = file && (await lookUp(file, path, registry, repository, env));
     if (found) return found;
   }
@@ -46,7 +46,7 @@ export async function storeCredentials(
 ): Promise<Kept> {
   const [path] = authFiles(env, authFile);
   const key = serverOf(registry);
-  const helper = helperOf((await readAuthFile(path)) ?? {}, registry);
+  const helper = helperOf(readAuthFile(path) ?? {}, registry);
   if (helper) await new CredentialHelper(helper, path, env).store(key, { Username: username, Secret: password });
   const entry = helper ? {} : { auth: Buffer.from(`${username}:${password}`).toString('base64') };
   await changeAuthFile(path, (file) => {
@@ -65,7 +65,7 @@ export async function removeCredentials(
 ): Promise<boolean> {
   let found = false;
   for (const path of authFiles(env, authFile)) {
-    const before = await readAuthFile(path);
+    const before = readAuthFile(path);
     if (!before) continue;
     const helper = helperOf(before, registry);
     if (helper && (await new CredentialHelper(helper, path, env).erase(serverOf(registry)))) found = true;
@@ -83,7 +83,7 @@ export async function removeCredentials(
 export async function knownRegistries({ env = process.env, authFile }: Keyring = {}): Promise<string[]> {
   const names = new Set<string>();
   for (const path of authFiles(env, authFile)) {
-    const file = (await readAuthFile(path)) ?? {};
+    const file = readAuthFile(path) ?? {};
     const kept = file.credsStore ? await new CredentialHelper(file.credsStore, path, env).list() : [];
     for (const key of [...Object.keys(file.auths ?? {}), ...Object.keys(file.credHelpers ?? {}), ...kept]) {
       names.add(registryOf(key));

@@ -39,10 +39,6 @@ export function isPublic(address: string): boolean {
   return isIP(bare) === 4 && !special.check(bare, 'ipv4');
 }
 
-export function isForeign({ mediaType, urls }: Descriptor): boolean {
-  return urls !== undefined && urls.length > 0 && /\.(nondistributable|foreign)\./.test(mediaType);
-}
-
 /** The answer of the first address that has the blob, asked from byte `at` on. */
 export async function openForeign(
   transport: Transport,

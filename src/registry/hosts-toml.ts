@@ -20,12 +20,7 @@ interface Settings {
 const mirroring: ReadonlySet<Capability> = new Set(['pull', 'resolve']);
 
 /** `path` is where the text is from: names of files are meant from there. */
-export async function parseHosts(
-  text: string,
-  path: string,
-  registry: string,
-  tlsVerify: boolean | undefined,
-): Promise<Host[]> {
+export function parseHosts(text: string, path: string, registry: string, tlsVerify: boolean | undefined): Host[] {
   let document: Settings & { server?: unknown; host?: unknown };
   try {
     document = parse(text);
@@ -39,9 +34,9 @@ export async function parseHosts(
   for (const [address, settings] of Object.entries(host)) {
     // `[host]` alone is allowed to be there.
     if (typeof settings !== 'object' || settings === null) throw reader.wrong(`host."${address}" is no table`);
-    hosts.push({ ...(await reader.host(address, settings, mirroring)), namespace: registry });
+    hosts.push({ ...reader.host(address, settings, mirroring), namespace: registry });
   }
-  return [...hosts, await reader.server(server, document, registry, tlsVerify)];
+  return [...hosts, reader.server(server, document, registry, tlsVerify)];
 }
 
 class Reader {
@@ -55,9 +50,9 @@ class Reader {
     return invalid(`${this.#path} cannot be used: ${what}`);
   }
 
-  async host(address: string, settings: Settings, usual: ReadonlySet<Capability>): Promise<Host> {
+  host(address: string, settings: Settings, usual: ReadonlySet<Capability>): Host {
     const url = this.#url(address);
-    const tls = await this.#tls(settings);
+    const tls = this.#tls(settings);
     return {
       name: url.host,
       endpoints: [{ root: this.#root(url, settings), tls }],
@@ -67,9 +62,9 @@ class Reader {
   }
 
   /** The registry itself, or what stands in its place. */
-  async server(server: unknown, settings: Settings, registry: string, tlsVerify: boolean | undefined): Promise<Host> {
+  server(server: unknown, settings: Settings, registry: string, tlsVerify: boolean | undefined): Host {
     if (server !== undefined && typeof server !== 'string') throw this.wrong('server is no string');
-    const tls = await this.#tls(settings);
+    const tls = this.#tls(settings);
     const itself = endpoints(registry, tlsVerify, tls);
     const common = { capabilities: this.#capabilities(settings, everything), headers: this.#headers(settings) };
     if (server === undefined) return { name: registry, endpoints: itself, ...common };
@@ -121,7 +116,7 @@ class Reader {
     return headers;
   }
 
-  async #tls({ ca, client, skip_verify: skip = false }: Settings): Promise<Tls> {
+  #tls({ ca, client, skip_verify: skip = false }: Settings): Tls {
     if (typeof skip !== 'boolean') throw this.wrong('skip_verify is neither true nor false');
     if (ca === undefined && client === undefined && !skip) return checked;
     const authorities = ca === undefined ? undefined : strings(ca);
@@ -129,8 +124,8 @@ class Reader {
     const [cert, key] = this.#client(client);
     return {
       verify: !skip,
-      ...(authorities && { ca: await Promise.all(authorities.map((file) => this.#file(file))) }),
-      ...(cert !== undefined && { cert: await this.#file(cert), key: await this.#file(key ?? cert) }),
+      ...(authorities && { ca: authorities.map((file) => this.#file(file)) }),
+      ...(cert !== undefined && { cert: this.#file(cert), key: this.#file(key ?? cert) }),
     };
   }
 
@@ -143,7 +138,7 @@ class Reader {
     return key ? [cert, key] : [cert];
   }
 
-  #file(name: string): Promise<string> {
+  #file(name: string): string {
     return read(resolve(dirname(this.#path), name));
   }
 }

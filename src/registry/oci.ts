@@ -40,6 +40,11 @@ export interface Descriptor {
   artifactType?: string | undefined;
 }
 
+/** Whether a registry must not keep it: it may be elsewhere (foreign.ts). */
+export function isForeign({ mediaType, urls }: Descriptor): boolean {
+  return urls !== undefined && urls.length > 0 && /\.(nondistributable|foreign)\./.test(mediaType);
+}
+
 export interface Manifest {
   schemaVersion: 2;
   mediaType?: string;

@@ -3,7 +3,7 @@
 // What is read may come from a mirror: the hosts are asked in order, and one that fails is passed over.
 
 import { AbortedError, ImageError, RegistryError } from '../engine/errors.ts';
-import { isForeign, openForeign } from './foreign.ts';
+import { isForeign } from './oci.ts';
 import type { Capability } from './host.ts';
 import { sha256 } from '../native.ts';
 import { type Document, manifestLimit, parseManifest, verify } from './manifest.ts';
@@ -218,6 +218,7 @@ export class Repository {
       let answer = await session.request(target, { headers, attempts, signal });
       if (answer.status === 404 && isForeign(descriptor)) {
         answer.body.destroy();
+        const { openForeign } = await import('./foreign.ts');
         answer = await openForeign(transport, failures, descriptor, headers, signal);
       }
       let skip = await startOf(session, answer, descriptor, at);

@@ -1,6 +1,7 @@
 // ROOT/blobs/sha256: the manifests and configs of images, as they came. Layers are not kept packed.
 
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { verify } from '../../registry/manifest.ts';
 import { diskError } from '../disk.ts';
@@ -37,7 +38,7 @@ export class Blobs {
 
   /** Within `exclusively`. The caller has checked the digest. What is there as it should be stays. */
   async write(digest: string, bytes: Uint8Array): Promise<void> {
-    if (await this.find(digest)) return;
+    if (this.find(digest)) return;
     const path = this.#path(digest);
     const temporary = `${path}.${randomHex(6)}`;
     try {
@@ -56,20 +57,28 @@ export class Blobs {
   }
 
   /** DIGEST_MISMATCH where the disk gives back something else than was written. */
-  async read(digest: string): Promise<Buffer> {
-    const bytes = await readFile(this.#path(digest)).catch((cause: NodeJS.ErrnoException) => {
-      const why = cause.code === 'ENOENT' ? 'it is not there any more' : cause.message;
+  read(digest: string): Buffer {
+    let bytes: Buffer;
+    try {
+      bytes = readFileSync(this.#path(digest));
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      const why = code === 'ENOENT' ? 'it is not there any more' : message;
       throw new ImageError('IMAGE_DAMAGED', `cannot read ${digest} of an image: ${why}: pull the image again`, {
         cause,
       });
-    });
+    }
     verify(bytes, { digest }, 'a document of the store');
     return bytes;
   }
 
   /** Undefined where it is not there, or is not what it should be. */
-  async find(digest: string): Promise<Buffer | undefined> {
-    return await this.read(digest).catch(() => undefined);
+  find(digest: string): Buffer | undefined {
+    try {
+      return this.read(digest);
+    } catch {
+      return undefined;
+    }
   }
 
   /** What nobody refers to: of an image that was removed, or left by a process that died. */

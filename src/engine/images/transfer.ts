@@ -215,7 +215,7 @@ export class Transfer implements Workshop {
     const digestOf = (known: ImageRow | undefined) => manifest?.digest ?? known?.manifestDigest ?? null;
     const before = this.#row(id);
     const isSame = before && before.manifestDigest === digestOf(before);
-    if (isSame && references.every((name) => before.references.includes(name)) && (await this.#hasDocuments(before))) {
+    if (isSame && references.every((name) => before.references.includes(name)) && this.#hasDocuments(before)) {
       return false;
     }
     const createdAt = config.created ?? null;
@@ -234,10 +234,9 @@ export class Transfer implements Workshop {
     return true;
   }
 
-  async #hasDocuments({ id, manifestDigest }: ImageRow): Promise<boolean> {
+  #hasDocuments({ id, manifestDigest }: ImageRow): boolean {
     const documents = manifestDigest === null ? [id] : [id, manifestDigest];
-    const found = await Promise.all(documents.map((digest) => this.blobs.find(digest)));
-    return found.every((document) => document !== undefined);
+    return documents.every((digest) => this.blobs.find(digest) !== undefined);
   }
 
   #row(key: string): ImageRow | undefined {

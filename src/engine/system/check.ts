@@ -44,7 +44,11 @@ export async function check(engine: Engine, options: CheckOptions): Promise<Chec
   const step = () => options.onProgress?.(done++, total);
   for (const { what, digest } of documents) {
     step();
-    await blobs.read(digest).catch((error: unknown) => found(what, digest, reasonOf(error)));
+    try {
+      blobs.read(digest);
+    } catch (error) {
+      found(what, digest, reasonOf(error));
+    }
   }
   const queue = [...needed];
   const lane = async () => {

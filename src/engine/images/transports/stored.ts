@@ -14,8 +14,8 @@ export async function storedImage(
   const { id, manifestDigest } = row;
   return {
     name: row.references[0] === undefined ? id : shown(row.references[0]),
-    config: { digest: id, bytes: await blobs.read(id) },
-    manifest: manifestDigest === null ? undefined : { digest: manifestDigest, bytes: await blobs.read(manifestDigest) },
+    config: { digest: id, bytes: blobs.read(id) },
+    manifest: manifestDigest === null ? undefined : { digest: manifestDigest, bytes: blobs.read(manifestDigest) },
     layers: row.diffIds.map((diffId): OutgoingLayer => {
       const blob = layers.blobOf(diffId);
       return {
