@@ -200,6 +200,17 @@ t('a published port sees who asks, from another machine, from here, and from con
   await until('nothing is left', nothing);
 });
 
+t('its first packet of IPv6 gets out, the moment its networks are made', async () => {
+  await kapsel('network', 'create', '--ipv6', '--ipv4=false', 'six');
+  for (let life = 0; life < 3; life++) {
+    const out = await inside(['--network', 'six'], get(`http://[${there6}]/hostname`));
+    assert.is(out.stdout, readFileSync('/etc/hostname', 'utf8'), out.stderr);
+    // The networks are made anew for the next one.
+    await until('nothing is left', nothing);
+  }
+  await kapsel('network', 'rm', 'six');
+});
+
 t('on a network of IPv6 alone its port is reached by both, and it reaches other machines and this one', async () => {
   await kapsel('network', 'create', '--ipv6', '--ipv4=false', 'six');
   await start('front', '--network', 'six', '-p', '8087:80');

@@ -26,6 +26,7 @@ use crate::{
         table::{Hook, Table},
         transaction,
     },
+    sysctl::{Parameters, of_interface},
 };
 
 static OUTSIDE: OnceLock<Outside> = OnceLock::new();
@@ -139,6 +140,10 @@ impl Hub {
             batch.tolerating(what, libc::EEXIST, local_route(every, LOOPBACK, MARK));
         }
         Socket::open(Family::Route)?.change(batch)?;
+        if is_ipv6 {
+            // What leads out has nobody beside it to ask whether an address is taken: it is its own at once.
+            Parameters::open()?.ensure(&of_interface("default", "accept_dad"), "0")?;
+        }
         Ok(Self { _divert: divert()? })
     }
 }
