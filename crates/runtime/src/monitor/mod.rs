@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
+use kapsel_network::namespace::{self, Coming};
 use kapsel_sandbox::{Listener, Trace, seal};
 use kapsel_seccomp::Program;
 
@@ -120,13 +121,15 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     let Inherited { lock, client } = setup::inherited()?;
     trace.mark("sealed");
     let mut client = Some(client);
-    let begin = || -> Result<(Monitor, Launch)> {
+    let begin = || -> Result<(Monitor, Launch, Option<Coming>)> {
         let launch = parsed?;
+        // The longest of all that has to be made: it is waited for when it is needed.
+        let namespace = launch.network.as_ref().map(|_| namespace::begin());
         let monitor = Monitor::new(&launch, lock, &mut client, hub, trace)?;
-        Ok((monitor, launch))
+        Ok((monitor, launch, namespace))
     };
     match begin() {
-        Ok((monitor, launch)) => monitor.live(launch, rootless),
+        Ok((monitor, launch, namespace)) => monitor.live(launch, namespace, rootless),
         // There is no run directory yet to write a record to; the engine finds none, and that means the same.
         Err(error) => {
             if let Some(socket) = client {
@@ -191,11 +194,11 @@ impl Monitor {
     }
 
     /// From the first request to the last event.
-    fn live(mut self, mut launch: Launch, rootless: bool) -> Result<ExitCode> {
+    fn live(mut self, mut launch: Launch, namespace: Option<Coming>, rootless: bool) -> Result<ExitCode> {
         // What waits on the first connection is carried out before there is any output to lose.
         let first: Vec<u32> = self.clients.keys().copied().collect();
         first.into_iter().for_each(|client| self.on_connection(client));
-        if let Err(failure) = self.start(&mut launch, rootless) {
+        if let Err(failure) = self.start(&mut launch, namespace, rootless) {
             self.finish(Outcome::Failed(failure));
         }
         drop(launch);

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use kapsel_cgroups::{Cgroup, LinuxResources};
-use kapsel_network::namespace::{self, Coming};
+use kapsel_network::namespace::Coming;
 use kapsel_sandbox::spec::{self, NamespaceKind, State, Status};
 use kapsel_sandbox::{Listener, Manner, Plan, Stdio, launch};
 use kapsel_seccomp::{Architecture, Kernel, Profile, Program, Source};
@@ -21,8 +21,18 @@ use crate::launch::Launch;
 
 impl Monitor {
     /// Starts the container. What was made on the way is in `self`, and [`Monitor::finish`] undoes it.
-    pub fn start(&mut self, launch: &mut Launch, rootless: bool) -> std::result::Result<(), Failure> {
-        let mut namespace = self.prepare(launch, rootless).map_err(engine)?;
+    pub fn start(
+        &mut self,
+        launch: &mut Launch,
+        namespace: Option<Coming>,
+        rootless: bool,
+    ) -> std::result::Result<(), Failure> {
+        self.prepare(launch, rootless).map_err(engine)?;
+        let namespace = namespace.map(Coming::take).transpose();
+        let mut namespace = namespace.map_err(|error| engine(error.into()))?;
+        if let Some(namespace) = &namespace {
+            join(&mut launch.config, network::path(namespace));
+        }
         if is_connected_first(launch)
             && let Some(namespace) = namespace.take()
         {
@@ -32,8 +42,8 @@ impl Monitor {
         self.clone_container(launch, rootless, namespace)
     }
 
-    /// Everything that comes before the clone. The network namespace, where it is ours to make, has nothing in it yet.
-    fn prepare(&mut self, launch: &mut Launch, rootless: bool) -> Result<Option<OwnedFd>> {
+    /// Everything that comes before the clone, but for its network namespace.
+    fn prepare(&mut self, launch: &mut Launch, rootless: bool) -> Result<()> {
         setup::let_go_of_stdio()?;
         if let Some(options) = launch.log.take() {
             let path = options.path.display().to_string();
@@ -41,7 +51,6 @@ impl Monitor {
                 .map_err(|error| Error::io(format_args!("cannot open the log {path}"), &error))?;
             self.log = Some(log);
         }
-        let namespace = launch.network.as_ref().map(|_| namespace::begin());
         self.seccomp = seccomp(launch)?;
         if self.seccomp.as_ref().is_some_and(Program::notifies) {
             self.listener = listener(launch)?;
@@ -49,11 +58,7 @@ impl Monitor {
         self.trace.mark("seccomp");
         self.cgroup = cgroup(launch, rootless)?;
         self.trace.mark("cgroup");
-        let namespace = namespace.map(Coming::take).transpose()?;
-        if let Some(namespace) = &namespace {
-            join(&mut launch.config, network::path(namespace));
-        }
-        Ok(namespace)
+        Ok(())
     }
 
     /// Connects the container to its networks.
