@@ -206,6 +206,16 @@ fn a_lock_ends_with_its_last_holder() {
 }
 
 #[test]
+fn a_place_where_no_directory_can_be_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("nowhere", root.path().join("link")).unwrap();
+    let begun = std::time::Instant::now();
+    let error = lock_exclusive(&root.path().join("link/lock"), Duration::ZERO).unwrap_err();
+    assert_eq!(error.errno, libc::EEXIST, "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
 fn a_lock_is_never_taken_through_a_link() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("containers/c1");
