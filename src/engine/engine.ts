@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { Database } from '../native.ts';
 import { Containers } from './containers/containers.ts';
 import { diskError } from './disk.ts';
-import { InvalidArgumentError } from './errors.ts';
+import { InvalidArgumentError, StorageError } from './errors.ts';
 import { Events } from './events.ts';
 import { Images } from './images.ts';
 import { describeEngine, type EngineInfo, type EngineVersion, version } from './info.ts';
@@ -110,10 +110,21 @@ export class Engine implements AsyncDisposable {
       }
       mkdirSync(`${this.runRoot}/containers`, { recursive: true, mode: 0o700 });
     } catch (error) {
-      throw diskError(error);
+      throw inTheWay(error) ?? diskError(error);
     }
     return new Database(path);
   }
+}
+
+/** Something of the user's is where a directory of the engine's should be. */
+function inTheWay(error: unknown): StorageError | undefined {
+  const { code = '', path } = error as NodeJS.ErrnoException;
+  if (code !== 'EEXIST' && code !== 'ENOTDIR') return undefined;
+  return new StorageError('STORAGE_REFUSED', `${path} cannot be made: it, or a part of its path, is no directory`, {
+    exitCode: 125,
+    hint: 'give another --root or --run-root',
+    cause: error,
+  });
 }
 
 function hostAddress(given: string | undefined): string | undefined {

@@ -73,6 +73,24 @@ t('refusals come before anything has happened', () => {
   assert.match(stderr, /^kapsel: --log-driver syslog: .*\n$/);
 });
 
+t('a root that cannot be is one line, and what to do', () => {
+  const file = join(directory, 'file');
+  writeFileSync(file, 'mine');
+  for (const [flag, path, shown] of [
+    ['--root', file, file],
+    ['--root', join(file, 'below'), join(file, 'below')],
+    ['--run-root', file, join(file, 'containers')],
+  ] as const) {
+    const { status, stdout, stderr } = kapsel([flag, path, 'ps']);
+    assert.is(status, 125);
+    assert.is(stdout, '');
+    assert.match(stderr, `kapsel: ${shown} cannot be made: it, or a part of its path, is no directory`);
+    assert.match(stderr, 'give another --root or --run-root');
+    assert.not.match(stderr, / at /);
+  }
+  assert.is(readFileSync(file, 'utf8'), 'mine');
+});
+
 t('a terminal is not given where there is none', () => {
   const { status, stderr } = kapsel(['run', '-it', 'alpine']);
   assert.is(status, 1);
