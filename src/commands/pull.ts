@@ -18,6 +18,7 @@ export const pull = defineCommand({
   arguments: [{ name: 'NAME[:TAG|@DIGEST]', required: true }],
   examples: [{ command: 'pull 127.0.0.1:5000/debian:12', description: 'From a registry of your own' }],
   async run({ flags, args: [name = ''] }, context) {
+    keepSmall();
     const engine = await context.engine();
     const all = flags['all-tags'] ?? false;
     if (all && /[:@][^/]*$/.test(name)) throw new Failure("tag can't be used with --all-tags/-a");
@@ -27,16 +28,8 @@ export const pull = defineCommand({
         )
       : [name];
     for (const one of names) {
-      const result = await pulling(`Pulling ${one}`, flags.quiet, ({ signal, onProgress }) =>
-        engine.images.pull(one, {
-          ...accessOf(flags),
-          platform: flags.platform,
-          signal,
-          onProgress(progress) {
-            if (progress.phase === 'downloading') keepSmall();
-            onProgress(progress);
-          },
-        }),
+      const result = await pulling(`Pulling ${one}`, flags.quiet, (progress) =>
+        engine.images.pull(one, { ...progress, ...accessOf(flags), platform: flags.platform }),
       );
       if (!flags.quiet) {
         if (result.digest !== undefined) printLine(`Digest: ${result.digest}`);
@@ -48,10 +41,10 @@ export const pull = defineCommand({
   },
 });
 
-let isSmall = false;
-
-/** The process is this command's own, and layers pass through it: V8 would let ten megabytes of garbage pile up for them. */
+/**
+ * The process is this command's own, and layers pass through it: V8 would let ten megabytes of garbage pile up for them. At
+ * once: when it is known that something has to be fetched, it is too late.
+ */
 function keepSmall(): void {
-  if (!isSmall) process.getBuiltinModule('node:v8').setFlagsFromString('--semi-space-growth-factor=1');
-  isSmall = true;
+  process.getBuiltinModule('node:v8').setFlagsFromString('--semi-space-growth-factor=1');
 }
