@@ -20,6 +20,10 @@ pub const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 /// reads the whole log first, so a short one keeps that under a millisecond.
 const CHECKPOINT_PAGES: u32 = 256;
 
+/// How many statements stay compiled: all that there are. One life of a container takes some thirty, and each costs more to
+/// compile than to carry out.
+const STATEMENTS: usize = 128;
+
 /// A connection to an engine's state.
 #[derive(Debug)]
 pub struct Database {
@@ -27,10 +31,6 @@ pub struct Database {
     path: PathBuf,
     reserve: Reserve,
 }
-
-/// How many statements stay compiled: all that there are. One life of a container takes some thirty, and each costs more to
-/// compile than to carry out.
-const STATEMENTS: usize = 128;
 
 impl Database {
     /// Opens the database at `path` and makes it where there is none. Its directory must exist.

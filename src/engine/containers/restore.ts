@@ -53,13 +53,14 @@ export async function restoreArchive(
     const archived = readArchive(directory, archive);
     const image = await findImage(engine, archived, options);
     const id = name === undefined ? archived.id : randomHex(32);
+    const called = name ?? archived.name;
     refuseKnown(engine, id, archive);
     const settings: Settings = { ...archived.settings, cgroupParent: engine.cgroupParent };
     const { paths, lock } = claimLock(engine, id);
     try {
       engine.database.insertContainer({
         id,
-        name: name ?? archived.name,
+        name: called,
         status: 'starting',
         imageId: image.id,
         image: archived.image.reference,
@@ -82,10 +83,10 @@ export async function restoreArchive(
     try {
       const { exited } = await begin(
         engine,
-        { id, name: name ?? archived.name, paths, settings, layers: image.layers, lock },
+        { id, name: called, paths, settings, layers: image.layers, lock },
         options,
       );
-      return { id, name: name ?? archived.name, exited };
+      return { id, name: called, exited };
     } catch (error) {
       await forget(engine, id, paths);
       throw asRestore(error, true);

@@ -17,6 +17,7 @@ use kapsel_network::namespace;
 use kapsel_network::nftables::elements::{Port, Protocol};
 use kapsel_network::nftables::filter::Filter;
 use kapsel_network::services::{Description, Services};
+use kapsel_proc::Proc;
 use serde::Deserialize;
 
 use super::epoll::{self, Epoll, Token, Watched};
@@ -254,11 +255,17 @@ pub fn path(namespace: &OwnedFd) -> PathBuf {
 /// Takes out of a container's settings those of its network namespace, and makes them there.
 pub fn set(namespace: &Path, settings: &mut BTreeMap<String, String>) -> Result<()> {
     let names: Vec<_> = settings.keys().filter(|name| name.starts_with("net.")).cloned().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let proc = Proc::open().map_err(|errno| Error::io("cannot open /proc", &errno.into()))?;
+    let namespace = namespace::open_path(namespace)?;
     for name in names {
         let value = settings.remove(&name).unwrap_or_default();
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        namespace::inside(namespace::open_path(namespace)?.as_fd(), || Ok(fs::write(path, &value)))?
-            .map_err(|error| Error::io(format_args!("cannot set sysctl {name} to {value:?}"), &error))?;
+        let path = format!("sys/{}", name.replace('.', "/"));
+        namespace::inside(namespace.as_fd(), || Ok(proc.write(&path, &value)))?.map_err(|errno| {
+            Error::io(format_args!("cannot set sysctl {name} to {value:?}"), &errno.into())
+        })?;
     }
     Ok(())
 }

@@ -111,16 +111,13 @@ impl Monitor {
             manner: Manner::default(),
             no_pivot: false,
         })
-        .map_err(|error| Failure { exit_code: error.exit_code(), error: error.into() })?;
+        .map_err(unlaunched)?;
         self.trace.mark("cloned");
         if let Some(namespace) = unconnected {
-            if let Err(error) = self.connect(launch_document, namespace) {
+            let connected = self.connect(launch_document, namespace).map_err(engine);
+            if let Err(failure) = connected.and_then(|()| launched.let_go().map_err(unlaunched)) {
                 launched.end();
-                return Err(engine(error));
-            }
-            if let Err(error) = launched.let_go() {
-                launched.end();
-                return Err(Failure { exit_code: error.exit_code(), error: error.into() });
+                return Err(failure);
             }
         }
         if let Some(Listener { state, .. }) = &mut self.listener {
@@ -149,6 +146,11 @@ impl Monitor {
 /// The engine's own affairs have failed.
 fn engine(error: Error) -> Failure {
     Failure { exit_code: 125, error }
+}
+
+/// The container has failed before its program.
+fn unlaunched(error: kapsel_sandbox::Error) -> Failure {
+    Failure { exit_code: error.exit_code(), error: error.into() }
 }
 
 /// Whether the networks come before the clone: what is restored may be in them already, and parameters of the kernel may be
