@@ -5,7 +5,7 @@ import { mkdirSync, readSync, rmSync, writeSync } from 'node:fs';
 import { ground } from '../src/engine/containers/ground.ts';
 import { deviceAccess } from '../src/engine/containers/devices.ts';
 import { encode, launch } from '../src/engine/containers/launch.ts';
-import { spawnMonitor } from '../src/engine/containers/monitor.ts';
+import { order, spawnMonitor } from '../src/engine/containers/monitor.ts';
 import { containerPaths } from '../src/engine/containers/paths.ts';
 import { prepareDirectories, prepareFiles } from '../src/engine/containers/prepare.ts';
 import { resolveSettings } from '../src/engine/containers/settings.ts';
@@ -32,13 +32,15 @@ async function once(): Promise<number> {
   mkdirSync(paths.runDirectory, { recursive: true });
   const lock = lockExclusive(paths.lock);
   prepareFiles(settings, paths);
-  const { pid, connection, complaints } = spawnMonitor(document, lock, undefined);
+  const monitor = spawnMonitor(lock, undefined);
+  order(monitor, document);
+  const { pid, connection, complaints, orders } = monitor;
   let text = '';
   for (let read = 1; read > 0 && !text.includes('"exited"');) {
     read = readSync(connection, buffer);
     text += buffer.toString('utf8', 0, read);
   }
-  for (const fd of [lock, connection, complaints]) close(fd);
+  for (const fd of [lock, connection, complaints, orders]) close(fd);
   await reap(pid);
   return Number(/"exitCode":(\d+)/.exec(text)?.[1] ?? 1);
 }

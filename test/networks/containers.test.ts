@@ -130,6 +130,23 @@ t('a port that is taken names its holder, and nothing is left', async () => {
   await remove('holder');
 });
 
+t('who was to look after a container that finds no port has gone with the error', async () => {
+  await serve('holder', '--network', 'web', '-p', '8081:80');
+  const children = () => readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8');
+  const before = { census: await test.census(), children: children() };
+  const options = { command: ['true'], network: 'web', publish: ['8081:80'] };
+  for (const rm of [true, false]) {
+    const error = await test.engine.containers.run(image, { ...options, rm, name: 'late' }).catch((cause) => cause);
+    assert.is(error.code, 'PORT_IN_USE');
+    assert.is(children(), before.children);
+  }
+  const { ExitCode: exitCode, Error: error } = (await (await test.engine.containers.get('late')).inspect()).State;
+  assert.equal([exitCode, error.includes('8081/tcp is already published by container holder')], [128, true]);
+  await remove('late');
+  assert.equal(await test.census(), before.census);
+  await remove('holder');
+});
+
 t('networks are apart, and an internal one leads nowhere', async () => {
   await test.engine.networks.create('other');
   await test.engine.networks.create('inner', { internal: true });

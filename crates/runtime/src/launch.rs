@@ -47,7 +47,11 @@ pub struct Launch {
     /// The time-out of a stop that names none, in seconds.
     #[serde(default = "ten")]
     pub stop_timeout: u32,
-    /// What to make of the networks that the container is on; absent: it is on none.
+    /// Whether it is on networks: what to make of them comes after the Launch, while the first things are made.
+    #[serde(default)]
+    pub awaits_network: bool,
+    /// Those, once they have come.
+    #[serde(skip)]
     pub network: Option<Networking>,
     /// A checkpoint to begin with, instead of the program.
     pub restore: Option<Terms>,

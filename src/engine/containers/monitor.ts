@@ -1,17 +1,19 @@
 // Starting a container's monitor, and finding one that runs. Knows descriptors and processes, not containers' rows.
 
-import { readSync } from 'node:fs';
+import { readSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 
-import { close, connect, memfd, runtimePath, send, socketpair, spawn } from '../../native.ts';
+import { close, connect, memfd, pipe, runtimePath, send, socketpair, spawn } from '../../native.ts';
 import { errorFrom, type Failure, KapselError } from '../errors.ts';
 
-/** A monitor that was started: its connection is the caller's, and `complaints` too. */
+/** A monitor that was started: its descriptors are the caller's. */
 export interface Monitor {
   pid: number;
   connection: number;
   /** A file with what it has written to its stderr. */
   complaints: number;
+  /** Where it waits to be told what it is to do; when that is closed too early, it ends and leaves nothing. */
+  orders: number;
 }
 
 /** A request and what goes with it. */
@@ -22,10 +24,13 @@ export interface StreamRequest {
   closing: readonly number[];
 }
 
-/** The first request is carried out before the program starts, so that no output is lost. All descriptors stay the caller's. */
-export function spawnMonitor(document: string, lock: number, first: StreamRequest | undefined): Monitor {
+/**
+ * A monitor that has nothing to do yet: it takes as long to come as its Launch takes to write. The first request is carried
+ * out before the program starts, so that no output is lost. All descriptors stay the caller's.
+ */
+export function spawnMonitor(lock: number, first: StreamRequest | undefined): Monitor {
   const [ours, theirs] = socketpair();
-  const launch = memfd(document);
+  const [heard, orders] = pipe();
   const complaints = memfd('');
   try {
     if (first !== undefined) send(ours, first.request, [...first.fds]);
@@ -33,16 +38,24 @@ export function spawnMonitor(document: string, lock: number, first: StreamReques
       path: runtimePath(),
       argv: ['kapsel-runtime', 'monitor'],
       env: runtimeEnvironment(),
-      fds: [null, null, complaints, launch, lock, theirs],
+      fds: [null, null, complaints, heard, lock, theirs],
       setsid: true,
     });
-    return { pid, connection: ours, complaints };
+    return { pid, connection: ours, complaints, orders };
   } catch (error) {
-    close(ours);
-    close(complaints);
+    for (const fd of [ours, complaints, orders]) close(fd);
     throw error;
   } finally {
-    for (const fd of [theirs, launch]) close(fd);
+    for (const fd of [theirs, heard]) close(fd);
+  }
+}
+
+/** Says one document of those that a monitor waits for. Why one that has gone does not listen, its connection tells. */
+export function order({ orders }: Pick<Monitor, 'orders'>, document: string): void {
+  try {
+    writeFileSync(orders, `${document}\n`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
   }
 }
 

@@ -12,7 +12,7 @@ import { ground } from './ground.ts';
 import { encode, launch } from './launch.ts';
 import { trace } from '../trace.ts';
 import { exitStatus, MonitorLostError } from './exit.ts';
-import { complaintOf, spawnMonitor, type StreamRequest } from './monitor.ts';
+import { complaintOf, type Monitor, order, spawnMonitor, type StreamRequest } from './monitor.ts';
 import { signalNumber } from './notation/quantities.ts';
 import { containerPaths, type Paths } from './paths.ts';
 import { closePipes, type Pipes } from './pipes.ts';
@@ -75,40 +75,59 @@ export class Life implements Witness {
 
   /** Whatever fails here leaves the row as ended, or, with --rm, nothing. */
   static async begin(engine: Engine, claim: Claim, first?: StreamRequest): Promise<Life> {
+    trace('recorded');
+    const held = [claim.lock, ...(first?.closing ?? [])];
+    let life: Life | undefined;
+    let failure: { error: KapselError; exit: Exit } | undefined;
     try {
-      const { id, paths, settings, layers, restore } = claim;
-      trace('recorded');
-      const given = {
-        ...ground(settings, deviceAccess(settings.devices, settings.privileged)),
-        network: sharedNamespace(engine, settings),
-      };
-      const owner = given.mappings[0]?.hostID;
-      prepareDirectories(paths, owner);
-      const network = settings.network === 'bridge' ? wire(engine, claim, settings) : undefined;
-      prepareFiles(settings, paths, owner, network);
-      prepareBinds(settings);
-      engine.volumes.prepare(settings, owner);
-      const document = encode({ ...launch(id, settings, paths, layers, given), restore, network });
-      trace('prepared');
-      const life = new Life(engine, claim, spawnMonitor(document, claim.lock, first));
+      const monitor = spawnMonitor(claim.lock, first);
+      held.push(monitor.orders);
+      life = new Life(engine, claim, monitor);
       trace('spawned');
-      return life;
+      life.#instruct(monitor);
+      trace('prepared');
     } catch (cause) {
       const error = diskError(cause) as KapselError;
-      await abandon(engine, claim, error);
-      throw error;
+      failure = { error, exit: { exitCode: recorded(error), error: error.message } };
+      // While the lock is held: nobody else says how it ended.
+      engine.database.exited(claim.id, failure.exit);
     } finally {
       // By now the monitor has its own of each, or nobody needs them.
-      for (const fd of [claim.lock, ...(first?.closing ?? [])]) close(fd);
+      for (const fd of held) close(fd);
     }
+    if (failure === undefined) return life as Life;
+    if (life) await life.#dismiss();
+    await conclude(engine, claim, failure.exit);
+    throw failure.error;
   }
 
-  private constructor(engine: Engine, claim: Claim, monitor: ReturnType<typeof spawnMonitor>) {
+  private constructor(engine: Engine, claim: Claim, monitor: Monitor) {
     this.#engine = engine;
     this.#claim = claim;
     this.#pid = monitor.pid;
     this.#complaints = monitor.complaints;
     this.connection = monitor.connection;
+  }
+
+  /** Prepares what the container needs, and tells the monitor what to make of it, while that is coming. */
+  #instruct(monitor: Monitor): void {
+    const engine = this.#engine;
+    const { id, paths, settings, layers, restore } = this.#claim;
+    const given = {
+      ...ground(settings, deviceAccess(settings.devices, settings.privileged)),
+      network: sharedNamespace(engine, settings),
+    };
+    const owner = given.mappings[0]?.hostID;
+    const awaitsNetwork = settings.network === 'bridge';
+    prepareDirectories(paths, owner);
+    if (!awaitsNetwork) prepareFiles(settings, paths, owner);
+    prepareBinds(settings);
+    engine.volumes.prepare(settings, owner);
+    order(monitor, encode({ ...launch(id, settings, paths, layers, given), restore, awaitsNetwork }));
+    if (!awaitsNetwork) return;
+    const network = wire(engine, this.#claim, settings);
+    prepareFiles(settings, paths, owner, network);
+    order(monitor, encode(network));
   }
 
   get endsUnread(): boolean {
@@ -141,27 +160,18 @@ export class Life implements Witness {
     throw reason;
   }
 
-  /** By its last word the monitor has removed the cgroup and what --rm names, and has let go of the lock. */
   async #finish(exit: Exit): Promise<void> {
     this.#hush();
     this.#collect();
     await this.repaired;
-    const { id, paths, settings } = this.#claim;
-    const { database } = this.#engine;
-    // With --rm the monitor has removed all else. Without, somebody may have started the container again since: then its
-    // row and its run directory are about another life.
-    if (settings.rm && !existsSync(paths.directory)) {
-      ignoringMissing(() => database.exited(id, exit));
-      removeRunDirectory(paths.runDirectory);
-      await forget(this.#engine, id, anonymousVolumes(settings));
-      return;
-    }
-    await whileDead(paths.lock, async () => {
-      ignoringMissing(() => database.exited(id, exit));
-      const row = settings.rm ? ignoringMissing(() => database.container(id)) : undefined;
-      if (row !== undefined) await removeRemains(this.#engine, row, true);
-      removeRunDirectory(paths.runDirectory);
-    });
+    await conclude(this.#engine, this.#claim, exit);
+  }
+
+  /** A monitor that was not told everything ends; nobody has heard of it yet. */
+  async #dismiss(): Promise<void> {
+    close(this.connection);
+    this.#hush();
+    await this.#cleanUp();
   }
 
   /** A monitor whose container runs has nothing to complain of; the fewer descriptors, the sooner the next one begins. */
@@ -206,9 +216,24 @@ function recorded({ exitCode }: KapselError): number {
   return exitCode === 126 || exitCode === 127 ? exitCode : 128;
 }
 
-/** Nothing was started: the row says why, or goes with everything else. The lock is still held. */
-async function abandon(engine: Engine, { id, settings, paths }: Claim, error: KapselError): Promise<void> {
-  engine.database.exited(id, { exitCode: recorded(error), error: error.message });
-  if (settings.rm) await removeRemains(engine, engine.database.container(id), true);
-  else removeRunDirectory(paths.runDirectory);
+/**
+ * Writes down how a life has ended. By its last word the monitor has removed the cgroup and what --rm names, and has let go
+ * of the lock.
+ */
+async function conclude(engine: Engine, { id, paths, settings }: Claim, exit: Exit): Promise<void> {
+  const { database } = engine;
+  // With --rm the monitor has removed all else. Without, somebody may have started the container again since: then its
+  // row and its run directory are about another life.
+  if (settings.rm && !existsSync(paths.directory)) {
+    ignoringMissing(() => database.exited(id, exit));
+    removeRunDirectory(paths.runDirectory);
+    await forget(engine, id, anonymousVolumes(settings));
+    return;
+  }
+  await whileDead(paths.lock, async () => {
+    ignoringMissing(() => database.exited(id, exit));
+    const row = settings.rm ? ignoringMissing(() => database.container(id)) : undefined;
+    if (row !== undefined) await removeRemains(engine, row, true);
+    removeRunDirectory(paths.runDirectory);
+  });
 }

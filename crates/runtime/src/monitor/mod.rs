@@ -54,6 +54,7 @@ use self::streams::CHUNK;
 use self::wire::{Event, Exit, Failure, line};
 use crate::ExitCode;
 use crate::clock::Timestamp;
+use crate::document::Lines;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
 use crate::rootless::{self, Hub};
@@ -112,7 +113,13 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     let trace = Trace::from_environment();
     trace.mark("monitor");
     let is_safe = rootless::cannot_write_executable();
-    let parsed = setup::document().and_then(|json| Launch::parse(&json));
+    let mut documents = setup::documents()?;
+    let parsed = documents.next().and_then(|json| match json {
+        Some(json) => Launch::parse(&json),
+        None => {
+            Err(Error::new("LAUNCH_MISSING", "there is no Launch on fd 3: who started this monitor has gone"))
+        }
+    });
     let (rootless, hub) = rootless::enter_for(parsed.as_ref().ok())?;
     // The containers that it starts must not be able to write this executable (CVE-2019-5736).
     if !is_safe {
@@ -124,12 +131,12 @@ pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
     let begin = || -> Result<(Monitor, Launch, Option<Coming>)> {
         let launch = parsed?;
         // The longest of all that has to be made: it is waited for when it is needed.
-        let namespace = launch.network.as_ref().map(|_| namespace::begin());
+        let namespace = launch.awaits_network.then(namespace::begin);
         let monitor = Monitor::new(&launch, lock, &mut client, hub, trace)?;
         Ok((monitor, launch, namespace))
     };
     match begin() {
-        Ok((monitor, launch, namespace)) => monitor.live(launch, namespace, rootless),
+        Ok((monitor, launch, namespace)) => monitor.live(launch, documents, namespace, rootless),
         // There is no run directory yet to write a record to; the engine finds none, and that means the same.
         Err(error) => {
             if let Some(socket) = client {
@@ -194,11 +201,17 @@ impl Monitor {
     }
 
     /// From the first request to the last event.
-    fn live(mut self, mut launch: Launch, namespace: Option<Coming>, rootless: bool) -> Result<ExitCode> {
+    fn live(
+        mut self,
+        mut launch: Launch,
+        documents: Lines,
+        namespace: Option<Coming>,
+        rootless: bool,
+    ) -> Result<ExitCode> {
         // What waits on the first connection is carried out before there is any output to lose.
         let first: Vec<u32> = self.clients.keys().copied().collect();
         first.into_iter().for_each(|client| self.on_connection(client));
-        if let Err(failure) = self.start(&mut launch, namespace, rootless) {
+        if let Err(failure) = self.start(&mut launch, documents, namespace, rootless) {
             self.finish(Outcome::Failed(failure));
         }
         drop(launch);

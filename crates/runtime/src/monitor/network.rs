@@ -22,9 +22,10 @@ use serde::Deserialize;
 
 use super::epoll::{self, Epoll, Token, Watched};
 use super::finish::write_atomically;
+use crate::document::Lines;
 use crate::error::{Error, Result};
 
-/// The Launch's `network`.
+/// What is to be made of a container's networks.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Networking {
@@ -34,6 +35,21 @@ pub struct Networking {
     ports: Vec<Port>,
     services: Description,
     names: Vec<Names>,
+}
+
+impl Networking {
+    /// Waits for what comes after the Launch.
+    pub fn read(documents: &mut Lines) -> Result<Self> {
+        let json = documents.next()?.ok_or_else(|| {
+            Error::new(
+                "NETWORK_MISSING",
+                "nothing is said of the networks: who started this monitor has gone",
+            )
+        })?;
+        serde_json::from_slice(&json).map_err(|error| {
+            Error::new("LAUNCH_INVALID", format!("the networks on fd 3 cannot be read: {error}"))
+        })
+    }
 }
 
 /// The container's names on one network.

@@ -5,6 +5,7 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::document::Lines;
 use crate::error::{Error, Result};
 
 /// What the engine hands over.
@@ -22,27 +23,29 @@ pub fn close_others() {
     unsafe { libc::syscall(libc::SYS_close_range, 6_u32, u32::MAX, 0_u32) };
 }
 
-/// The Launch, on fd 3, which may be read again: where everything begins anew, it must be.
-pub fn document() -> Result<Vec<u8>> {
-    let copy = File::open("/proc/self/fd/3");
-    crate::document::read(copy.map_err(|_| missing(3, "the Launch"))?.into())
+/// What is said on fd 3: a pipe where this executable is sealed; otherwise a memfd, which is read again by what we become.
+pub fn documents() -> Result<Lines> {
+    // SAFETY: no pointer is passed.
+    if unsafe { libc::fcntl(3, libc::F_GETFD) } < 0 {
+        return Err(missing(3, "the Launch"));
+    }
+    // SAFETY: it is open, and nobody else in this process has it.
+    Ok(Lines::of(unsafe { OwnedFd::from_raw_fd(3) }))
 }
 
 fn missing(fd: RawFd, what: &str) -> Error {
     Error::new("USAGE", format!("fd {fd}, {what}, is not open: `monitor` is started by kapsel, not by hand"))
 }
 
-/// Takes over descriptors 4 and 5, closes the Launch, and settles down: nothing of the caller's
-/// surroundings is kept, and nobody may look into us.
+/// Takes over what was handed over, and settles down: nothing of the caller's surroundings is kept, and nobody may look
+/// into us.
 pub fn inherited() -> Result<Inherited> {
-    for (fd, what) in [(4, "the lock"), (5, "the first connection")] {
+    for (fd, what) in [(3, "the Launch"), (4, "the lock"), (5, "the first connection")] {
         // SAFETY: no pointer is passed.
         if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
             return Err(missing(fd, what));
         }
     }
-    // SAFETY: the document has been read, and nobody else in this process has the descriptor.
-    drop(unsafe { OwnedFd::from_raw_fd(3) });
     std::env::set_current_dir("/").map_err(|error| Error::io("cannot change to /", &error))?;
     // SAFETY: neither call takes a pointer that it keeps; SIG_IGN is a valid disposition.
     unsafe {
@@ -55,7 +58,7 @@ pub fn inherited() -> Result<Inherited> {
     control_process(libc::PR_SET_DUMPABLE, 0)?;
     // SAFETY: the name ends with a NUL byte.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"kapsel-monitor".as_ptr()) };
-    // SAFETY: the three are open, as tested above, and nobody else in this process has them.
+    // SAFETY: both are open, as tested above, and nobody else in this process has them.
     unsafe { Ok(Inherited { lock: OwnedFd::from_raw_fd(4), client: OwnedFd::from_raw_fd(5) }) }
 }
 

@@ -12,10 +12,11 @@ use serde_json::value::RawValue;
 
 use super::Monitor;
 use super::log::Log;
-use super::network::{self, Network};
+use super::network::{self, Network, Networking};
 use super::process::{CONTAINER, Ours, Pipes, Process};
 use super::setup;
 use super::wire::Failure;
+use crate::document::Lines;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
 
@@ -24,10 +25,16 @@ impl Monitor {
     pub fn start(
         &mut self,
         launch: &mut Launch,
+        mut documents: Lines,
         namespace: Option<Coming>,
         rootless: bool,
     ) -> std::result::Result<(), Failure> {
         self.prepare(launch, rootless).map_err(engine)?;
+        if launch.awaits_network {
+            launch.network = Some(Networking::read(&mut documents).map_err(engine)?);
+            self.trace.mark("network known");
+        }
+        drop(documents);
         let namespace = namespace.map(Coming::take).transpose();
         let mut namespace = namespace.map_err(|error| engine(error.into()))?;
         if let Some(namespace) = &namespace {

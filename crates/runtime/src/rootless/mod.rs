@@ -80,7 +80,7 @@ pub fn enter_for(launch: Option<&Launch>) -> Result<(bool, Option<Hub>)> {
     if nix::unistd::geteuid().is_root() {
         return Ok((is_in_user_namespace(), None));
     }
-    if let Some(launch) = launch.filter(|launch| launch.network.is_some()) {
+    if let Some(launch) = launch.filter(|launch| launch.awaits_network) {
         return Ok((true, Some(Hub::join(&launch.run_directory.join("../.."))?)));
     }
     match launch.and_then(Launch::shared_network).map(owner) {

@@ -101,7 +101,10 @@ impl World {
 
     /// Changes a field: `set("/config/process/terminal", true)`.
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
-        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let Some((parent, name)) = pointer.rsplit_once('/') else {
+            self.launch = value.into();
+            return self;
+        };
         self.launch.pointer_mut(parent).unwrap()[name] = value.into();
         self
     }
@@ -152,7 +155,11 @@ impl World {
         let lock = File::create(self.path("run/lock")).unwrap();
         // SAFETY: no pointer is passed.
         assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }, 0);
-        let document = memfd(&serde_json::to_vec(&self.launch).unwrap());
+        let document = match &self.launch {
+            // Who has gone before anything was said.
+            Value::Null => memfd(b""),
+            launch => memfd(&serde_json::to_vec(launch).unwrap()),
+        };
         if let Some(uid) = self.uid {
             for name in [
                 "",

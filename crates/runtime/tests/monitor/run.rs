@@ -94,6 +94,22 @@ fn a_launch_that_cannot_be_read_is_told_and_said_on_stderr() {
 }
 
 #[test]
+fn who_goes_before_everything_is_said_has_started_nothing() {
+    let (mut container, _streams) = World::new("echo never").set("", json!(null)).start();
+    assert_eq!(container.client.end()["code"], "LAUNCH_MISSING");
+    assert_eq!(container.monitor.wait().unwrap().code(), Some(1));
+    assert_eq!(container.stderr().matches("LAUNCH_MISSING").count(), 1);
+    assert!(!container.world.path("run/control").exists() && container.cgroups().is_empty());
+    // With the Launch said, and nothing of the networks that it is to be on.
+    let world = World::new("echo never");
+    let tree = json!([world.path("container")]);
+    let (container, event, ..) = world.set("/removeOnExit", tree).set("/awaitsNetwork", true).run();
+    assert_eq!((&event["event"], &event["code"]), (&json!("failed"), &json!("NETWORK_MISSING")));
+    assert_eq!(container.record()["exitCode"], 128);
+    assert!(!container.world.path("container").exists() && container.cgroups().is_empty());
+}
+
+#[test]
 fn rm_leaves_nothing_at_all() {
     let world = World::new("echo x > /file; mkdir -p /a/b/c");
     let trees = json!([world.path("container"), world.path("run")]);
