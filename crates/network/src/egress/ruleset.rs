@@ -2,7 +2,7 @@
 //! not at all where frames are bridged: which answers belong to what has come in is remembered here.
 
 use crate::netlink::Attributes;
-use crate::nftables::expression::{Base, Rule, Verdict};
+use crate::nftables::expression::{Base, Meta, Rule, Verdict};
 
 /// A set of a guard.
 pub(super) struct Set {
@@ -129,19 +129,6 @@ const IP6: Family = Family {
 };
 
 impl Rule {
-    fn ethertype(self, kind: u16) -> Self {
-        /// NFT_META_PROTOCOL
-        const ETHERTYPE: u32 = 1;
-        let load = Attributes::new().big(1, 1).big(2, ETHERTYPE);
-        self.expression("meta", &load).equal(1, &kind.to_be_bytes())
-    }
-
-    fn layer4(self, register: u32) -> Self {
-        /// NFT_META_L4PROTO
-        const LAYER4: u32 = 16;
-        self.expression("meta", &Attributes::new().big(1, register).big(2, LAYER4))
-    }
-
     /// Bytes of the frame's own header.
     fn frame(self, offset: u32, length: u32) -> Self {
         /// NFT_PAYLOAD_LL_HEADER
@@ -162,17 +149,9 @@ impl Rule {
     fn flow(self, family: &Family, address: u32, other: u32, own: u32) -> Self {
         let [protocol, first, second] = family.second;
         self.network(address, family.length, 1)
-            .layer4(protocol)
+            .meta(Meta::Protocol, protocol)
             .transport(other, 2, first)
             .transport(own, 2, second)
-    }
-
-    /// Adds the key in register 1 to a set, or prolongs it there.
-    fn learn(self, set: &str, seconds: u64) -> Self {
-        const UPDATE: u32 = 1;
-        let milliseconds = (seconds * 1000).to_be_bytes();
-        let update = Attributes::new().string(1, set).big(3, UPDATE).big(4, 1).bytes(6, &milliseconds);
-        self.expression("dynset", &update)
     }
 
     /// Leads to another chain, for good.
@@ -226,7 +205,7 @@ fn leaving() -> Vec<Rule> {
         rule.missing_in(1, family.own).verdict(Verdict::Drop)
     }));
     let icmp = |kind: u8| {
-        let rule = Rule::new().ethertype(IP6.ethertype).layer4(1).equal(1, &[IP6.icmp]);
+        let rule = Rule::new().ethertype(IP6.ethertype).meta(Meta::Protocol, 1).equal(1, &[IP6.icmp]);
         rule.transport(0, 1, 1).equal(1, &[kind])
     };
     rules.push(icmp(NEIGHBOUR_SOLICITATION).leads("neighbours"));
@@ -240,7 +219,7 @@ fn leaving() -> Vec<Rule> {
             let rule = rule.network(family.destination, family.length, 1).found_in(1, set);
             rules.push(rule.verdict(Verdict::Accept));
         }
-        let rule = Rule::new().ethertype(family.ethertype).layer4(1).differs(1, &[family.icmp]);
+        let rule = Rule::new().ethertype(family.ethertype).meta(Meta::Protocol, 1).differs(1, &[family.icmp]);
         let rule = rule.flow(family, family.destination, 2, 0).found_in(1, family.flows);
         rules.push(rule.verdict(Verdict::Accept));
         let rule = ping(family, family.echo_reply, family.destination).found_in(1, family.flows);
@@ -254,7 +233,7 @@ fn leaving() -> Vec<Rule> {
 
 /// A ping's key: its number in place of both ports.
 fn ping(family: &Family, kind: u8, address: u32) -> Rule {
-    let rule = Rule::new().ethertype(family.ethertype).layer4(1).equal(1, &[family.icmp]);
+    let rule = Rule::new().ethertype(family.ethertype).meta(Meta::Protocol, 1).equal(1, &[family.icmp]);
     rule.transport(0, 1, 1).equal(1, &[kind]).flow(family, address, 4, 4)
 }
 
@@ -263,7 +242,7 @@ fn arriving() -> Vec<Rule> {
     const FLAGS: u32 = 13;
     let mut rules = Vec::new();
     for family in [&IP4, &IP6] {
-        let of = || Rule::new().ethertype(family.ethertype).layer4(1);
+        let of = || Rule::new().ethertype(family.ethertype).meta(Meta::Protocol, 1);
         let key = |rule: Rule| rule.flow(family, family.source, 0, 2);
         let ends = of().equal(1, &[TCP]).transport(FLAGS, 1, 1).mask(1, &[FIN_OR_RST]).differs(1, &[0]);
         rules.push(key(ends).learn(family.flows, ENDING).verdict(Verdict::Accept));

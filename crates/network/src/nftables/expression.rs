@@ -11,6 +11,7 @@ const DATA_VERDICT: u16 = 2;
 /// What the kernel knows about a packet beside its bytes: `NFT_META_*`.
 #[derive(Clone, Copy)]
 pub(crate) enum Meta {
+    Ethertype = 1,
     InputName = 6,
     OutputName = 7,
     Family = 15,
@@ -60,6 +61,11 @@ impl Rule {
 
     pub(crate) fn meta(self, key: Meta, register: u32) -> Self {
         self.expression("meta", &Attributes::new().big(1, register).big(2, key as u32))
+    }
+
+    /// Ends for frames that are not of this kind (linux/if_ether.h).
+    pub(crate) fn ethertype(self, kind: u16) -> Self {
+        self.meta(Meta::Ethertype, 1).equal(1, &kind.to_be_bytes())
     }
 
     /// Marks the packet (`fwmark` of ip-rule(8)).
@@ -123,6 +129,14 @@ impl Rule {
     pub(crate) fn missing_in(self, register: u32, set: &str) -> Self {
         const INVERTED: u32 = 1;
         self.expression("lookup", &Attributes::new().string(1, set).big(2, register).big(5, INVERTED))
+    }
+
+    /// Adds the key in register 1 to a set, or prolongs it there.
+    pub(crate) fn learn(self, set: &str, seconds: u64) -> Self {
+        const UPDATE: u32 = 1;
+        let milliseconds = (seconds * 1000).to_be_bytes();
+        let update = Attributes::new().string(1, set).big(3, UPDATE).big(4, 1).bytes(6, &milliseconds);
+        self.expression("dynset", &update)
     }
 
     /// Replaces a key by what a map has for it.

@@ -3,7 +3,8 @@
 use super::conntrack;
 use super::elements::{Element, Published, listed, of_bridge, of_port, shown, to_port};
 use super::ruleset::{Chain, SETS, Set, chains};
-use super::{IN_TABLE, INET, Kind, TABLE, message, transaction};
+use super::table::Table;
+use super::{IN_TABLE, INET, Kind, TABLE, message, reports, transaction};
 use crate::description::Bridge;
 use crate::error::{Error, Result};
 use crate::netlink::{Attributes, Batch, Family, Message, Socket, attribute, read_u32, text};
@@ -114,12 +115,9 @@ impl Filter {
 
     /// Takes the table away, with all that is in it; one that is gone is none.
     pub fn remove(&mut self) -> Result<()> {
-        let table = self.named();
-        transaction(&mut self.socket, None, |batch| {
-            let new = message(INET, Kind::NewTable, libc::NLM_F_CREATE, &table);
-            batch.push("cannot remove the table", new);
-            batch.push("cannot remove the table", message(INET, Kind::DeleteTable, 0, &table));
-        })
+        reports::unhush(&mut self.socket, &self.table);
+        let table = Table { family: INET, name: self.table.clone() };
+        transaction(&mut self.socket, None, |batch| table.remove(batch))
     }
 
     /// Takes a network out, by the name of its bridge.
@@ -269,7 +267,9 @@ impl Filter {
                 batch.push(&what, object);
             }
             fill(batch, &table, &what, Kind::NewElement, 0, elements);
-        })
+        })?;
+        reports::hush(&mut self.socket, &self.table);
+        Ok(())
     }
 
     fn objects(&self) -> Vec<Message> {

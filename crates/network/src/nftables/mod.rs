@@ -5,12 +5,14 @@
 //! - [`ruleset`]: our table
 //! - [`elements`]: what its sets hold
 //! - [`filter`]: the table made, kept and repaired
-//! - [`table`]: tables that belong to a socket
+//! - [`reports`]: a table of bridges', for fewer packets
+//! - [`table`]: how such others are written
 
 mod conntrack;
 pub mod elements;
 pub(crate) mod expression;
 pub mod filter;
+mod reports;
 mod ruleset;
 pub(crate) mod table;
 

@@ -1,4 +1,4 @@
-//! A table of a socket's own: nobody else can change or flush it, and it goes when the socket does (Linux 5.12).
+//! A table beside ours, written into a transaction object by object.
 
 use super::{
     IN_TABLE, Kind, TABLE,
@@ -32,7 +32,8 @@ impl Table {
         message(self.family, kind, flags, &Attributes::new().string(TABLE, &self.name).and(attributes))
     }
 
-    /// The table itself, which must not be there.
+    /// The table itself, which must not be there, as the socket's own: nobody else can change or flush it, and it goes when
+    /// the socket does (Linux 5.12).
     pub(crate) fn make(&self, batch: &mut Batch) {
         const FLAGS: u16 = 2;
         const NFT_TABLE_F_OWNER: u32 = 2;
@@ -42,6 +43,20 @@ impl Table {
             format!("cannot make the table {}", self.name),
             self.message(Kind::NewTable, flags, &owned),
         );
+    }
+
+    /// The table itself, empty, in the place of one that may be there. It stays.
+    pub(crate) fn make_anew(&self, batch: &mut Batch) {
+        let what = format!("cannot make the table {}", self.name);
+        self.remove(batch);
+        batch.push(what, self.message(Kind::NewTable, libc::NLM_F_CREATE, &Attributes::new()));
+    }
+
+    /// No table of this name; one that is not there is made only to be deleted.
+    pub(crate) fn remove(&self, batch: &mut Batch) {
+        let what = format!("cannot remove the table {}", self.name);
+        batch.push(what.clone(), self.message(Kind::NewTable, libc::NLM_F_CREATE, &Attributes::new()));
+        batch.push(what, self.message(Kind::DeleteTable, 0, &Attributes::new()));
     }
 
     /// A set, as `NFTA_SET_*` describe it.
