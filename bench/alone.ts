@@ -32,7 +32,7 @@ async function once(): Promise<number> {
   mkdirSync(paths.runDirectory, { recursive: true });
   const lock = lockExclusive(paths.lock);
   prepareFiles(settings, paths);
-  const monitor = spawnMonitor(lock, undefined);
+  const monitor = spawnMonitor(lock);
   order(monitor, document);
   const { pid, connection, complaints, orders } = monitor;
   let text = '';

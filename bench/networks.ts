@@ -1,7 +1,7 @@
 // `npm run bench:networks`: what networks cost. Starts beside docker and podman, five hundred containers on one network,
 // throughput beside a bare pair and a bare DNAT, names beside aardvark-dns; everything interleaved, and as ratios.
 // Run as root, in mount and network namespaces of its own (as the script does): nothing reaches the machine's network.
-// `--rounds N` (default 30), `--containers N` (default 500), `--only starts,many,throughput,names`,
+// `--rounds N` (default 30), `--containers N` (default 500), `--only starts,spares,many,throughput,names`,
 // `--no-peers`. Debian's packages:
 // docker.io, podman with netavark and aardvark-dns, iperf3, nftables.
 
@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { makeRootfs, ownRoots, removeRoots } from './ground.ts';
 import { many } from './networks/many.ts';
 import { names } from './networks/names.ts';
+import { spares } from './networks/spares.ts';
 import { starts } from './networks/starts.ts';
 import { throughput } from './networks/throughput.ts';
 
@@ -22,7 +23,7 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '30' },
     containers: { type: 'string', default: '500' },
-    only: { type: 'string', default: 'starts,many,throughput,names' },
+    only: { type: 'string', default: 'starts,spares,many,throughput,names' },
     peers: { type: 'boolean', default: true },
   },
   allowNegative: true,
@@ -43,6 +44,10 @@ await engine.networks.create('bench', { ipv6: true });
 console.log(`load of the machine: ${readFileSync('/proc/loadavg', 'utf8').trim()}`);
 const rounds = Number(values.rounds);
 if (isWanted('starts')) await starts(engine, directory, rounds, values.peers);
+if (isWanted('spares')) {
+  await using spared = new Engine({ ...roots, spares: 4 });
+  await spares(engine, spared, rounds);
+}
 if (isWanted('many')) await many(engine, Number(values.containers));
 if (isWanted('throughput')) await throughput(engine);
 if (isWanted('names')) await names(engine, directory, rounds);

@@ -1,9 +1,11 @@
 // /bin/true on no network, on one, and with a published port: a start to its end, and a removal.
 
 import { spawnSync } from 'node:child_process';
+import { setTimeout } from 'node:timers/promises';
 import type { Engine } from '../../src/index.ts';
 import { median, verdict } from '../ground.ts';
 import { dockerDaemon, installed, podmanWithNetworks } from '../peers.ts';
+import { settling, turned } from './spares.ts';
 
 /** Kinds of network, in the order they are measured. */
 const kinds = ['none', 'bridge', 'port'] as const;
@@ -56,7 +58,8 @@ export async function starts(engine: Engine, directory: string, rounds: number, 
   }
   for (let round = -1; round < rounds; round++) {
     for (const { run, times } of all) {
-      for (const kind of kinds) {
+      for (const kind of turned(kinds, round)) {
+        await setTimeout(settling);
         const began = performance.now();
         await run(kind);
         // The first round warms up.

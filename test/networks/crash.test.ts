@@ -1,5 +1,5 @@
-// kill -9 at random moments of start, connect, disconnect and stop, of who does it, of the monitors, or of all at once: after the
-// next command no address, element, port, cable, name, cgroup or process is left.
+// kill -9 at random moments of start, connect, disconnect and stop, of who does it, of the monitors, those that wait too, or
+// of all at once: after the next command no address, element, port, cable, name, cgroup or process is left.
 // deadline: 120
 
 import { spawn } from 'node:child_process';
@@ -83,8 +83,8 @@ async function settled(expected: object): Promise<object> {
 }
 
 /** A program that starts a container, connects it, opens a port, takes both back and ends it, over and over. */
-function worker() {
-  const roots = { root: test.root, runRoot: test.runRoot, cgroupParent: test.cgroupParent };
+function worker(spares: number) {
+  const roots = { root: test.root, runRoot: test.runRoot, cgroupParent: test.cgroupParent, spares };
   const code = `
     import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
     const engine = new Engine(${JSON.stringify(roots)});
@@ -105,7 +105,7 @@ t('nothing is left', async () => {
   const before = await remains();
   assert.equal((before as { processes: number[] }).processes, []);
   for (let round = 0; round < rounds; round++) {
-    const victim = worker();
+    const victim = worker(round % 2);
     const ended = once(victim, 'exit');
     await once(victim.stdout, 'data');
     const delay = Math.random() * 250;

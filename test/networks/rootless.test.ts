@@ -358,6 +358,39 @@ t('many that begin and end at once have one holder, and leave nothing', async ()
   assert.equal(readdirSync(`${directory}/home/run/containers`), []);
 });
 
+t('monitors wait for containers in the hub, and go with whoever has them', async () => {
+  const code = `
+    import { readFileSync } from 'node:fs';
+    import { setTimeout } from 'node:timers/promises';
+    import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
+    const { KAPSEL_ROOT: root, KAPSEL_RUN_ROOT: runRoot } = process.env;
+    const { containers } = new Engine({ root, runRoot, spares: 1 });
+    const scripts = { web: ${JSON.stringify(get(`http://${there}/hostname`))}, none: 'echo /sys/class/net/*' };
+    for (const network of ['web', 'web', 'none', 'none', 'web', 'web']) {
+      const stays = await containers.start('${image}', { network, command: ['sleep', '600'] });
+      const { State } = await stays.inspect();
+      const monitor = readFileSync(\`/proc/\${State.Pid}/stat\`, 'utf8').split(' ')[3];
+      const isSpare = readFileSync(\`/proc/\${monitor}/cmdline\`, 'utf8').includes('spare');
+      await stays.remove({ force: true });
+      await setTimeout(300);
+      const { stdout, stderr } = await containers.run('${image}', { network, command: ['bash', '-c', scripts[network]] });
+      console.log(network, isSpare, stdout + stderr);
+      await setTimeout(300);
+    }
+    process.exit();`;
+  const script = ['--input-type=module-typescript', '-e', code];
+  const { stdout, stderr } = await run(process.execPath, script, {
+    uid,
+    cwd: '/',
+    env: environment(process.env.PATH!),
+  });
+  const hostname = readFileSync('/etc/hostname', 'utf8');
+  const both = (network: string, seen: string) => `${network} false ${seen}\n${network} true ${seen}\n`;
+  assert.is(stdout, both('web', hostname) + both('none', '/sys/class/net/lo\n') + both('web', hostname), stderr);
+  await until('nothing is left', nothing);
+  assert.equal(readdirSync(`${directory}/home/run/containers`), []);
+});
+
 t('a low port names the setting that would allow it', async () => {
   must('sysctl', '-qw', 'net.ipv4.ip_unprivileged_port_start=1024');
   const { exitCode, stderr } = await kapsel('run', '--rm', '-p', '81:80', image, 'true');

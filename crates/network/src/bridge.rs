@@ -5,7 +5,7 @@ use std::fs;
 use crate::description::Bridge;
 use crate::error::{At, Error, Result};
 use crate::link::{
-    self, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, Setting, address, check_name, create, families, raise,
+    self, Found, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, Setting, address, check_name, create, families, raise,
 };
 use crate::netlink::{Attributes, Batch, Socket};
 use crate::sysctl::{Parameters, of_interface};
@@ -17,13 +17,24 @@ pub fn ensure(socket: &mut Socket, parameters: &Parameters, bridge: &Bridge) -> 
     let found = link::look(socket, &bridge.name)?;
     let index = match found {
         Some(found) if found.kind != "bridge" => return Err(foreign(bridge, &found.kind)),
-        // It is raised last: one that is up is complete.
-        Some(found) if found.is_up && found.mac == Some(bridge.mac) => return Ok(found.index),
+        Some(found) if is_complete(&found, bridge) => return Ok(found.index),
         Some(found) => found.index,
         None => make(socket, bridge)?,
     };
     complete(socket, parameters, bridge, index)?;
     Ok(index)
+}
+
+/// The index of a bridge that is there, complete.
+pub fn find(socket: &mut Socket, bridge: &Bridge) -> Result<Option<u32>> {
+    check_name(&bridge.name)?;
+    let found = link::look(socket, &bridge.name)?;
+    Ok(found.filter(|found| is_complete(found, bridge)).map(|found| found.index))
+}
+
+/// It is raised last: one that is up is complete.
+fn is_complete(found: &Found, bridge: &Bridge) -> bool {
+    found.kind == "bridge" && found.is_up && found.mac == Some(bridge.mac)
 }
 
 /// Removes a bridge; one that is gone is none.

@@ -73,6 +73,8 @@ pub enum Uplink {
         peer: String,
         /// Bytes a second, in each direction; unlimited where left out.
         rate: Option<u64>,
+        /// The name inside, where the pair is there already ([`cable::lay`](crate::cable::lay)).
+        laid: Option<String>,
     },
     /// At one of the host's links, with an address of its own there.
     Macvlan {
@@ -81,6 +83,19 @@ pub enum Uplink {
         /// How it sees others on it.
         mode: MacvlanMode,
     },
+}
+
+/// A pair of virtual links, before anybody knows whose it will be.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Cable {
+    /// Where its one end is.
+    pub bridge: Bridge,
+    /// The name of that end.
+    pub peer: String,
+    /// The name of the other.
+    pub name: String,
+    /// Bytes; the kernel's own where left out.
+    pub mtu: Option<u32>,
 }
 
 /// An interface of a container.
@@ -131,6 +146,7 @@ impl TryFrom<Written> for Interface {
                 bridge: written.bridge.ok_or_else(|| lacks("bridge"))?,
                 peer: written.peer.ok_or_else(|| lacks("peer"))?,
                 rate: written.rate,
+                laid: None,
             },
             "macvlan" => Uplink::Macvlan {
                 parent: written.parent.ok_or_else(|| lacks("parent"))?,

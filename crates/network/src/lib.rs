@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod bridge;
+pub mod cable;
 pub mod connect;
 pub mod description;
 pub mod doctor;

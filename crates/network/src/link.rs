@@ -62,6 +62,15 @@ pub(crate) fn raise(index: u32) -> Message {
     Message::new(libc::RTM_SETLINK, 0, &header(index, true), &Attributes::new())
 }
 
+/// Gives a link that is down a hardware address, and maybe a name.
+pub(crate) fn identify(index: u32, name: Option<&String>, mac: Mac) -> Message {
+    let mut identity = Attributes::new().bytes(IFLA_ADDRESS, &mac.0);
+    if let Some(name) = name {
+        identity = identity.string(IFLA_IFNAME, name);
+    }
+    Message::new(libc::RTM_SETLINK, 0, &header(index, false), &identity)
+}
+
 pub(crate) fn delete(index: u32) -> Message {
     Message::new(libc::RTM_DELLINK, 0, &header(index, false), &Attributes::new())
 }
@@ -189,6 +198,8 @@ pub(crate) struct Found {
     pub index: u32,
     pub kind: String,
     pub mac: Option<Mac>,
+    /// The bridge that it is at.
+    pub master: Option<u32>,
     pub is_up: bool,
 }
 
@@ -212,6 +223,7 @@ fn read(entry: &[u8]) -> Option<Found> {
         index: read_u32(&header[4..])?,
         kind: info.map(crate::netlink::text).unwrap_or_default(),
         mac: attribute(rest, IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()).map(Mac),
+        master: attribute(rest, IFLA_MASTER).and_then(read_u32),
         is_up: read_u32(&header[8..])? & libc::IFF_UP as u32 != 0,
     })
 }

@@ -1,7 +1,6 @@
 //! Network namespaces of others, entered only for what is done there: no caller is ever left in the wrong one.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::{self, Builder, JoinHandle};
@@ -33,20 +32,32 @@ pub fn new() -> Result<OwnedFd> {
 }
 
 /// A network namespace in the making.
-pub struct Coming(io::Result<JoinHandle<Result<OwnedFd>>>);
+pub struct Coming(Stage);
+
+enum Stage {
+    Making(JoinHandle<Result<OwnedFd>>),
+    Made(OwnedFd),
+    /// No thread is to be had.
+    Later,
+}
 
 /// Begins to make a network namespace on another processor, where there is one: it takes half a millisecond.
 pub fn begin() -> Coming {
-    Coming(Builder::new().stack_size(STACK).spawn(new))
+    Coming(Builder::new().stack_size(STACK).spawn(new).map_or(Stage::Later, Stage::Making))
 }
 
 impl Coming {
+    /// One that has been made.
+    pub fn made(namespace: OwnedFd) -> Self {
+        Self(Stage::Made(namespace))
+    }
+
     /// The namespace, which is waited for.
     pub fn take(self) -> Result<OwnedFd> {
         match self.0 {
-            Ok(thread) => ended(thread.join()),
-            // No thread is to be had.
-            Err(_) => new(),
+            Stage::Making(thread) => ended(thread.join()),
+            Stage::Made(namespace) => Ok(namespace),
+            Stage::Later => new(),
         }
     }
 }

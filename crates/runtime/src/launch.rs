@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::criu::Terms;
 use crate::error::{Error, Result};
-use crate::monitor::{LogOptions, Networking};
+use crate::monitor::LogOptions;
 
 /// Everything a monitor has to know; the container's id is not among it.
 #[derive(Debug, Deserialize)]
@@ -47,12 +47,9 @@ pub struct Launch {
     /// The time-out of a stop that names none, in seconds.
     #[serde(default = "ten")]
     pub stop_timeout: u32,
-    /// Whether it is on networks: what to make of them comes after the Launch, while the first things are made.
+    /// Whether it is on networks: what to make of them comes after the Launch, while the container is being made.
     #[serde(default)]
     pub awaits_network: bool,
-    /// Those, once they have come.
-    #[serde(skip)]
-    pub network: Option<Networking>,
     /// A checkpoint to begin with, instead of the program.
     pub restore: Option<Terms>,
     /// Trees to remove when the container has ended.

@@ -2,7 +2,6 @@
 
 import { hostname } from 'node:os';
 
-import { close } from '../../native.ts';
 import { diskError } from '../disk.ts';
 import type { Engine } from '../engine.ts';
 import { endpointsFor } from '../networks/endpoints.ts';
@@ -30,7 +29,8 @@ import { prepareBinds } from './prepare.ts';
 import { anonymousVolumes, forget, reconcile } from './reap.ts';
 import { joining, openSession } from './session.ts';
 import { resolveSettings, type Settings } from './settings.ts';
-import { beginWith, claimLock, Life, type Claim } from './start.ts';
+import { dismiss } from './spares.ts';
+import { beginWith, claimLock, letGo, Life, type Claim } from './start.ts';
 import { supervision } from './supervision.ts';
 import { trace } from '../trace.ts';
 
@@ -191,12 +191,14 @@ export class Containers {
     if (options.signal?.aborted) throw new AbortedError();
     const id = randomHex(32);
     const settings = this.#settings(id, ready, options);
-    const { paths, lock } = claimLock(this.#engine, id);
+    const spare = this.#engine.spares.take(id, settings);
+    const { paths, lock } = spare ?? claimLock(this.#engine, id);
     try {
       const name = await this.#insert(id, ready, settings, options, 'starting');
-      return { claim: { id, name, paths, settings, layers: ready.layers, lock }, name };
+      return { claim: { id, name, paths, settings, layers: ready.layers, lock, spare }, name };
     } catch (error) {
-      close(lock);
+      if (spare === undefined) letGo(paths, lock);
+      else void dismiss(spare);
       throw error;
     }
   }

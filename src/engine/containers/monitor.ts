@@ -3,7 +3,7 @@
 import { readSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 
-import { close, connect, memfd, pipe, runtimePath, send, socketpair, spawn } from '../../native.ts';
+import { close, connect, memfd, pipe, runtimePath, socketpair, spawn } from '../../native.ts';
 import { errorFrom, type Failure, KapselError } from '../errors.ts';
 
 /** A monitor that was started: its descriptors are the caller's. */
@@ -25,18 +25,17 @@ export interface StreamRequest {
 }
 
 /**
- * A monitor that has nothing to do yet: it takes as long to come as its Launch takes to write. The first request is carried
- * out before the program starts, so that no output is lost. All descriptors stay the caller's.
+ * A monitor that has nothing to do yet: it takes as long to come as its Launch takes to write. `words`: what kind of
+ * monitor. All descriptors stay the caller's.
  */
-export function spawnMonitor(lock: number, first: StreamRequest | undefined): Monitor {
+export function spawnMonitor(lock: number, ...words: string[]): Monitor {
   const [ours, theirs] = socketpair();
   const [heard, orders] = pipe();
   const complaints = memfd('');
   try {
-    if (first !== undefined) send(ours, first.request, [...first.fds]);
     const pid = spawn({
       path: runtimePath(),
-      argv: ['kapsel-runtime', 'monitor'],
+      argv: ['kapsel-runtime', 'monitor', ...words],
       env: runtimeEnvironment(),
       fds: [null, null, complaints, heard, lock, theirs],
       setsid: true,

@@ -55,6 +55,11 @@ export function makeDirectory(path: string, mode: number, owner?: number): void 
   if (owner !== undefined) chownSync(path, owner, owner);
 }
 
+/** For a container that makes its mounts before anybody knows its addresses; its program waits for `prepareFiles`. */
+export function prepareEmptyFiles({ etc }: Paths, owner?: number): void {
+  for (const name of ['hostname', 'hosts', 'resolv.conf']) writeFile(etc(name), '', owner);
+}
+
 /** `wiring`: of a container on networks of its own. */
 export function prepareFiles(settings: Settings, { etc }: Paths, owner?: number, wiring?: Wiring): void {
   writeFile(etc('hostname'), `${settings.hostname}\n`, owner);

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 
-import { close, lockExclusive, now, reap as waitFor, removeRunDirectory, type Exit } from '../../native.ts';
+import { close, lockExclusive, now, reap as waitFor, removeRunDirectory, send, type Exit } from '../../native.ts';
 import { diskError } from '../disk.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, type KapselError } from '../errors.ts';
@@ -16,12 +16,13 @@ import { complaintOf, type Monitor, order, spawnMonitor, type StreamRequest } fr
 import { signalNumber } from './notation/quantities.ts';
 import { containerPaths, type Paths } from './paths.ts';
 import { closePipes, type Pipes } from './pipes.ts';
-import { prepareBinds, prepareDirectories, prepareFiles } from './prepare.ts';
+import { prepareBinds, prepareDirectories, prepareEmptyFiles, prepareFiles } from './prepare.ts';
 import { anonymousVolumes, dying, forget, ignoringMissing, reap, removeRemains, whileDead } from './reap.ts';
 import type { ExitStatus } from './options.ts';
 import { sharedNamespace, wire } from '../networks/wiring.ts';
 import type { Start, Witness } from './session.ts';
 import type { Settings } from './settings.ts';
+import type { Spare } from './spares.ts';
 
 /** A container that is about to start: its lock is held by this process. */
 export interface Claim {
@@ -31,6 +32,8 @@ export interface Claim {
   settings: Settings;
   layers: readonly string[];
   lock: number;
+  /** The monitor that has waited for it, with what is ready in there. */
+  spare?: Spare | undefined;
   /** A checkpoint to begin with, instead of the program. */
   restore?: Restore;
 }
@@ -61,6 +64,12 @@ export function claimLock(engine: Engine, id: string): { paths: Paths; lock: num
   }
 }
 
+/** Takes a claim back, of which there was nothing yet but the lock. */
+export function letGo(paths: Paths, lock: number): void {
+  removeRunDirectory(paths.runDirectory);
+  close(lock);
+}
+
 /** A monitor under way, and the duty to record what becomes of it. The caller owns its connection. */
 export class Life implements Witness {
   readonly connection: number;
@@ -80,10 +89,12 @@ export class Life implements Witness {
     let life: Life | undefined;
     let failure: { error: KapselError; exit: Exit } | undefined;
     try {
-      const monitor = spawnMonitor(claim.lock, first);
+      const monitor = claim.spare ?? spawnMonitor(claim.lock);
       held.push(monitor.orders);
       life = new Life(engine, claim, monitor);
       trace('spawned');
+      // Carried out before the program starts, so that no output is lost.
+      if (first !== undefined) send(monitor.connection, first.request, first.fds);
       life.#instruct(monitor);
       trace('prepared');
     } catch (cause) {
@@ -120,7 +131,8 @@ export class Life implements Witness {
     const owner = given.mappings[0]?.hostID;
     const awaitsNetwork = settings.network === 'bridge';
     prepareDirectories(paths, owner);
-    if (!awaitsNetwork) prepareFiles(settings, paths, owner);
+    if (awaitsNetwork) prepareEmptyFiles(paths, owner);
+    else prepareFiles(settings, paths, owner);
     prepareBinds(settings);
     engine.volumes.prepare(settings, owner);
     order(monitor, encode({ ...launch(id, settings, paths, layers, given), restore, awaitsNetwork }));
@@ -138,6 +150,7 @@ export class Life implements Witness {
     trace('running');
     this.#running = true;
     this.#hush();
+    this.#engine.spares.restock(this.#claim.settings);
     ignoringMissing(() => this.#engine.database.started(this.#claim.id, pid, startedAt));
     // What cannot be put back now, the next command tries again.
     if (filterMade) this.repaired = this.#engine.networks.repair().catch(() => false);

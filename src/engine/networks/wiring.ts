@@ -11,6 +11,7 @@ import type { Engine } from '../engine.ts';
 import { ConflictError, InvalidArgumentError } from '../errors.ts';
 import { randomHex } from '../random.ts';
 import { type Address, contains, numberOf, parseAddress, parseSubnet, type Subnet, withoutBits } from './addresses.ts';
+import { freeInterface } from './endpoints.ts';
 import type { NetworkDocument } from './options.ts';
 import { leadTo, mappingsOf, publishing, type PublishedPort } from './publishing.ts';
 import { parseRate } from './rate.ts';
@@ -74,6 +75,18 @@ export interface Place {
 interface Named {
   id: string;
   name: string;
+  /** Where its monitor has waited for it: what is ready there. */
+  spare?: { cable?: Cable | undefined } | undefined;
+}
+
+/** A pair of links that no container has yet, as crates/network takes it (description.rs, `Cable`). */
+export interface Cable {
+  /** The id of the network. */
+  network: string;
+  bridge: Bridge;
+  peer: string;
+  name: string;
+  mtu?: number;
 }
 
 /**
@@ -81,7 +94,7 @@ interface Named {
  * ended, and gives it back. `without`: a network that it is about to leave. ADDRESS_IN_USE, NETWORK_FULL, PORT_IN_USE,
  * ADDRESS_INVALID.
  */
-export function wire(engine: Engine, { id, name }: Named, settings: Settings, without?: string): Wiring {
+export function wire(engine: Engine, { id, name, spare }: Named, settings: Settings, without?: string): Wiring {
   const places = placesOf(engine, id).filter(({ row }) => row.id !== without);
   const main = leadingOut(places);
   const { kept, wanted } = publishing(engine, id, mappingsOf(settings), usualAddress(engine, places));
@@ -95,7 +108,7 @@ export function wire(engine: Engine, { id, name }: Named, settings: Settings, wi
   const published = [...kept, ...leased.ports];
   const interfaces = places.map((place, at) => {
     const numbers = subnetsOf(place).map((subnet) => place.leases[subnet] ?? (leased.addresses.shift() as number));
-    return interfaceOf(place, at === main, numbers);
+    return interfaceOf(place, at === main, numbers, spare?.cable);
   });
   const own = [name, id.slice(0, 12), settings.hostname];
   const names = places.map(({ row, request }, at) => ({
@@ -173,7 +186,7 @@ function guard(id: string, { allowed, names }: EgressSettings, interfaces: Wire[
 }
 
 /** What an interface of the container is like. */
-function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbers: number[]): Wire {
+function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbers: number[], cable?: Cable): Wire {
   const { subnets, internal } = document;
   const rate = request.rate === undefined ? document.rate : parseRate(request.rate);
   if (rate !== undefined && row.driver !== 'bridge') {
@@ -190,14 +203,24 @@ function interfaceOf({ row, document, request }: Place, leadsOut: boolean, numbe
     gateways: leadsOut && !internal ? subnets.map(({ gateway }) => gateway) : [],
     ...(row.driver === 'macvlan'
       ? { driver: 'macvlan', parent: document.parent, mode: document.mode ?? 'bridge' }
-      : // A new one in every life: the old one is there for some milliseconds more.
-        {
+      : {
           driver: 'bridge',
-          peer: `kv${randomHex(7).slice(1)}`,
+          peer: cable?.network === row.id ? cable.peer : newPeer(),
           bridge: bridgeOf(row),
           ...(rate !== undefined && { rate }),
         }),
   } as Wire;
+}
+
+/** For whoever comes next to a network. */
+export function cableTo(row: NetworkRow): Cable {
+  const mtu = mtuOf(row.document as NetworkDocument);
+  return { network: row.id, bridge: bridgeOf(row), peer: newPeer(), name: freeInterface(row, []), ...mtu };
+}
+
+/** A new one in every life: the old one is there for some milliseconds more. */
+function newPeer(): string {
+  return `kv${randomHex(7).slice(1)}`;
 }
 
 /** What leads out of an ordinary user's networks takes long packets cheaply and short ones dearly; otherwise it is the kernel's. */

@@ -3,6 +3,7 @@
 //! It owns stdio or the terminal, the log, the control socket and the exit record. It lives as long as the container, is
 //! about a megabyte, and must survive whatever its clients and the container do.
 //!
+//! - [`spare`](self::spare): what can be made before there is a Launch
 //! - [`start`](self::start): from a Launch to a running container
 //! - [`streams`](self::streams): bytes
 //! - [`network`](self::network): the container's networks
@@ -21,6 +22,7 @@ mod network;
 mod process;
 mod requests;
 mod setup;
+mod spare;
 mod start;
 mod stdio;
 mod streams;
@@ -33,12 +35,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
-use kapsel_network::namespace::{self, Coming};
 use kapsel_sandbox::{Listener, Trace, seal};
 use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
-pub use network::Networking;
 pub(crate) use setup::let_go_of_stdio;
 
 use self::checkpoint::Checkpoint;
@@ -50,6 +50,7 @@ use self::log::Log;
 use self::network::Network;
 use self::process::{CONTAINER, Process};
 use self::setup::Inherited;
+use self::spare::Place;
 use self::streams::CHUNK;
 use self::wire::{Event, Exit, Failure, line};
 use crate::ExitCode;
@@ -107,43 +108,70 @@ struct Monitor {
     trace: Trace,
 }
 
-/// `kapsel-runtime monitor`.
-pub fn run(_arguments: &[OsString]) -> Result<ExitCode> {
+/// `kapsel-runtime monitor [spare]`.
+pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
     setup::close_others();
     let trace = Trace::from_environment();
     trace.mark("monitor");
     let is_safe = rootless::cannot_write_executable();
     let mut documents = setup::documents()?;
-    let parsed = documents.next().and_then(|json| match json {
+    if arguments.first().is_some_and(|word| word == "spare") {
+        return spare::run(documents, is_safe, trace);
+    }
+    let launch = documents.next().and_then(|json| match json {
         Some(json) => Launch::parse(&json),
         None => {
             Err(Error::new("LAUNCH_MISSING", "there is no Launch on fd 3: who started this monitor has gone"))
         }
     });
-    let (rootless, hub) = rootless::enter_for(parsed.as_ref().ok())?;
-    // The containers that it starts must not be able to write this executable (CVE-2019-5736).
-    if !is_safe {
-        seal()?;
+    let settled = Settled::new(is_safe, rootless::enter_for(launch.as_ref().ok())?, trace)?;
+    // The longest of all that has to be made: it is waited for when it is needed.
+    let begin = |launch: &Launch| launch.awaits_network.then(Place::begin);
+    let place = launch.as_ref().ok().and_then(begin);
+    settled.carry_out(launch, place, documents)
+}
+
+/// A monitor that has settled down, and has made nothing of a container.
+struct Settled {
+    rootless: bool,
+    hub: Option<Hub>,
+    lock: OwnedFd,
+    client: OwnedFd,
+    trace: Trace,
+}
+
+impl Settled {
+    /// `entered`: the user namespace, where it had to be one.
+    fn new(is_safe: bool, entered: (bool, Option<Hub>), trace: Trace) -> Result<Self> {
+        let (rootless, hub) = entered;
+        // The containers that it starts must not be able to write this executable (CVE-2019-5736).
+        if !is_safe {
+            seal()?;
+        }
+        let Inherited { lock, client } = setup::inherited()?;
+        trace.mark("sealed");
+        Ok(Self { rootless, hub, lock, client, trace })
     }
-    let Inherited { lock, client } = setup::inherited()?;
-    trace.mark("sealed");
-    let mut client = Some(client);
-    let begin = || -> Result<(Monitor, Launch, Option<Coming>)> {
-        let launch = parsed?;
-        // The longest of all that has to be made: it is waited for when it is needed.
-        let namespace = launch.awaits_network.then(namespace::begin);
-        let monitor = Monitor::new(&launch, lock, &mut client, hub, trace)?;
-        Ok((monitor, launch, namespace))
-    };
-    match begin() {
-        Ok((monitor, launch, namespace)) => monitor.live(launch, documents, namespace, rootless),
-        // There is no run directory yet to write a record to; the engine finds none, and that means the same.
-        Err(error) => {
-            if let Some(socket) = client {
-                let failed = line(&Event::Failed(Failure { exit_code: 125, error: error.clone() })) + "\n";
-                let _ = stdio::send(socket.as_fd(), failed.as_bytes());
+
+    /// Lives the life of a container.
+    fn carry_out(self, launch: Result<Launch>, place: Option<Place>, documents: Lines) -> Result<ExitCode> {
+        let Self { rootless, hub, lock, client, trace } = self;
+        let mut client = Some(client);
+        let begin = || -> Result<(Monitor, Launch)> {
+            let launch = launch?;
+            Ok((Monitor::new(&launch, lock, &mut client, hub, trace)?, launch))
+        };
+        match begin() {
+            Ok((monitor, launch)) => monitor.live(launch, documents, place, rootless),
+            // There is no run directory yet to write a record to; the engine finds none, and that means the same.
+            Err(error) => {
+                if let Some(socket) = client {
+                    let failed =
+                        line(&Event::Failed(Failure { exit_code: 125, error: error.clone() })) + "\n";
+                    let _ = stdio::send(socket.as_fd(), failed.as_bytes());
+                }
+                Err(error)
             }
-            Err(error)
         }
     }
 }
@@ -205,13 +233,13 @@ impl Monitor {
         mut self,
         mut launch: Launch,
         documents: Lines,
-        namespace: Option<Coming>,
+        place: Option<Place>,
         rootless: bool,
     ) -> Result<ExitCode> {
         // What waits on the first connection is carried out before there is any output to lose.
         let first: Vec<u32> = self.clients.keys().copied().collect();
         first.into_iter().for_each(|client| self.on_connection(client));
-        if let Err(failure) = self.start(&mut launch, documents, namespace, rootless) {
+        if let Err(failure) = self.start(&mut launch, documents, place, rootless) {
             self.finish(Outcome::Failed(failure));
         }
         drop(launch);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use kapsel_network::attach;
 use kapsel_network::connect::{Connection, Disconnection, connect, connect_guarded, disconnect};
-use kapsel_network::description::{Interface, Uplink};
+use kapsel_network::description::{Cable, Interface, Uplink};
 use kapsel_network::egress::Link;
 use kapsel_network::hub;
 use kapsel_network::namespace;
@@ -49,6 +49,19 @@ impl Networking {
         serde_json::from_slice(&json).map_err(|error| {
             Error::new("LAUNCH_INVALID", format!("the networks on fd 3 cannot be read: {error}"))
         })
+    }
+
+    /// Takes up a cable that there is already. Where no interface is to have it, it goes.
+    pub fn take(&mut self, namespace: &OwnedFd, cable: Cable) -> Result<()> {
+        for interface in &mut self.interfaces {
+            if let Uplink::Bridge { peer, laid, .. } = &mut interface.uplink
+                && *peer == cable.peer
+            {
+                *laid = Some(cable.name);
+                return Ok(());
+            }
+        }
+        Ok(attach::detach(namespace.as_fd(), &cable.name)?)
     }
 }
 

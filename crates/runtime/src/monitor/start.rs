@@ -1,10 +1,8 @@
 //! From a Launch to a container whose program is about to be executed.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use kapsel_cgroups::{Cgroup, LinuxResources};
-use kapsel_network::namespace::Coming;
 use kapsel_sandbox::spec::{self, NamespaceKind, State, Status};
 use kapsel_sandbox::{Listener, Manner, Plan, Stdio, launch};
 use kapsel_seccomp::{Architecture, Kernel, Profile, Program, Source};
@@ -15,6 +13,7 @@ use super::log::Log;
 use super::network::{self, Network, Networking};
 use super::process::{CONTAINER, Ours, Pipes, Process};
 use super::setup;
+use super::spare::{Place, Ready};
 use super::wire::Failure;
 use crate::document::Lines;
 use crate::error::{Error, Result};
@@ -25,28 +24,25 @@ impl Monitor {
     pub fn start(
         &mut self,
         launch: &mut Launch,
-        mut documents: Lines,
-        namespace: Option<Coming>,
+        documents: Lines,
+        place: Option<Place>,
         rootless: bool,
     ) -> std::result::Result<(), Failure> {
         self.prepare(launch, rootless).map_err(engine)?;
-        if launch.awaits_network {
-            launch.network = Some(Networking::read(&mut documents).map_err(engine)?);
-            self.trace.mark("network known");
-        }
-        drop(documents);
-        let namespace = namespace.map(Coming::take).transpose();
-        let mut namespace = namespace.map_err(|error| engine(error.into()))?;
-        if let Some(namespace) = &namespace {
+        let place = place.filter(|_| launch.awaits_network || is_alone(&launch.config));
+        let mut ready = place.map(Place::take).transpose().map_err(engine)?;
+        if let Some(Ready { namespace, .. }) = &ready {
             join(&mut launch.config, network::path(namespace));
         }
+        let connects = ready.take_if(|_| launch.awaits_network);
+        let mut unconnected = connects.map(|ready| Unconnected { ready, documents });
         if is_connected_first(launch)
-            && let Some(namespace) = namespace.take()
+            && let Some(unconnected) = unconnected.take()
         {
-            self.connect(launch, namespace).map_err(engine)?;
+            self.connect(launch, unconnected).map_err(engine)?;
         }
         set_parameters(launch).map_err(engine)?;
-        self.clone_container(launch, rootless, namespace)
+        self.clone_container(launch, rootless, unconnected)
     }
 
     /// Everything that comes before the clone, but for its network namespace.
@@ -68,10 +64,15 @@ impl Monitor {
         Ok(())
     }
 
-    /// Connects the container to its networks.
-    fn connect(&mut self, launch: &Launch, namespace: OwnedFd) -> Result<()> {
-        let Some(networking) = &launch.network else { return Ok(()) };
-        self.network = Some(Network::make(&id(launch), namespace, networking, &self.epoll)?);
+    /// Connects the container to its networks, as soon as it is known which they are.
+    fn connect(&mut self, launch: &Launch, unconnected: Unconnected) -> Result<()> {
+        let Unconnected { ready: Ready { namespace, cable }, mut documents } = unconnected;
+        let mut networking = Networking::read(&mut documents)?;
+        self.trace.mark("network known");
+        if let Some(cable) = cable {
+            networking.take(&namespace, cable)?;
+        }
+        self.network = Some(Network::make(&id(launch), namespace, &networking, &self.epoll)?);
         self.trace.mark("network");
         Ok(())
     }
@@ -82,7 +83,7 @@ impl Monitor {
         &mut self,
         launch_document: &Launch,
         rootless: bool,
-        unconnected: Option<OwnedFd>,
+        unconnected: Option<Unconnected>,
     ) -> std::result::Result<(), Failure> {
         let rootfs = launch_document.rootfs(rootless).map_err(engine)?;
         let entry =
@@ -120,8 +121,8 @@ impl Monitor {
         })
         .map_err(unlaunched)?;
         self.trace.mark("cloned");
-        if let Some(namespace) = unconnected {
-            let connected = self.connect(launch_document, namespace).map_err(engine);
+        if let Some(unconnected) = unconnected {
+            let connected = self.connect(launch_document, unconnected).map_err(engine);
             if let Err(failure) = connected.and_then(|()| launched.let_go().map_err(unlaunched)) {
                 launched.end();
                 return Err(failure);
@@ -150,6 +151,13 @@ impl Monitor {
     }
 }
 
+/// A container's network namespace, before anybody knows what it is to be connected to.
+struct Unconnected {
+    ready: Ready,
+    /// Where that is said.
+    documents: Lines,
+}
+
 /// The engine's own affairs have failed.
 fn engine(error: Error) -> Failure {
     Failure { exit_code: 125, error }
@@ -168,10 +176,18 @@ fn is_connected_first(launch: &Launch) -> bool {
         || parameters.any(|name| name.starts_with("net") && (name.contains("conf") || name.contains("neigh")))
 }
 
+/// Whether it has a network namespace of its own, with nothing in it, which may as well be made before. That of a user
+/// namespace has to be made in there.
+fn is_alone(config: &spec::Config) -> bool {
+    let namespaces = config.linux.iter().flat_map(|linux| &linux.namespaces);
+    let mut kinds = namespaces.filter(|namespace| namespace.path.is_none()).map(|namespace| namespace.kind);
+    kinds.clone().any(|kind| kind == NamespaceKind::Network) && !kinds.any(|kind| kind == NamespaceKind::User)
+}
+
 /// Sets the parameters of a network namespace that the container may not: in a user namespace of its own, as the network
 /// namespace is not its own.
 fn set_parameters(launch: &mut Launch) -> Result<()> {
-    let Some(linux) = launch.config.linux.as_mut().filter(|_| launch.network.is_some()) else {
+    let Some(linux) = launch.config.linux.as_mut().filter(|_| launch.awaits_network) else {
         return Ok(());
     };
     let of = |kind| linux.namespaces.iter().find(|namespace| namespace.kind == kind);

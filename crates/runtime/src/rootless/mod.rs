@@ -77,16 +77,24 @@ fn remedy(setting: &str, executable: Option<PathBuf>) -> String {
 /// As [`enter`], for a container: into the hub, where it is on networks, or into the user namespace of the network namespace
 /// that it is to share.
 pub fn enter_for(launch: Option<&Launch>) -> Result<(bool, Option<Hub>)> {
+    if let Some(launch) = launch.filter(|launch| launch.awaits_network) {
+        return enter_for_networks(&launch.run_directory);
+    }
     if nix::unistd::geteuid().is_root() {
         return Ok((is_in_user_namespace(), None));
-    }
-    if let Some(launch) = launch.filter(|launch| launch.awaits_network) {
-        return Ok((true, Some(Hub::join(&launch.run_directory.join("../.."))?)));
     }
     match launch.and_then(Launch::shared_network).map(owner) {
         Some(Ok(Some(owner))) => enter_this(&owner).map(|()| (true, None)),
         _ => Ok((enter()?, None)),
     }
+}
+
+/// As [`enter_for`], for a container with that run directory, which is on networks.
+pub fn enter_for_networks(run_directory: &Path) -> Result<(bool, Option<Hub>)> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok((is_in_user_namespace(), None));
+    }
+    Ok((true, Some(Hub::join(&run_directory.join("../.."))?)))
 }
 
 /// Whether this executable is a file of root's that the user cannot write, and his containers therefore neither.

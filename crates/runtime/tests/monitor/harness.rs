@@ -27,6 +27,8 @@ pub struct World {
     pub uid: Option<u32>,
     /// The file that is started.
     pub executable: PathBuf,
+    /// What a spare is told before its Launch; not a spare if absent.
+    pub spare: Option<Value>,
 }
 
 fn capabilities() -> Value {
@@ -92,7 +94,7 @@ impl World {
             "runDirectory": path("run"),
             "log": {"path": path("container/log"), "maxSize": 0, "maxFiles": 1},
         });
-        Self { directory, launch, cgroup, uid: None, executable: executable() }
+        Self { directory, launch, cgroup, uid: None, executable: executable(), spare: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -155,11 +157,10 @@ impl World {
         let lock = File::create(self.path("run/lock")).unwrap();
         // SAFETY: no pointer is passed.
         assert_eq!(unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }, 0);
-        let document = match &self.launch {
-            // Who has gone before anything was said.
-            Value::Null => memfd(b""),
-            launch => memfd(&serde_json::to_vec(launch).unwrap()),
-        };
+        // Null: who has gone before it was said.
+        let documents = self.spare.iter().chain([&self.launch]).filter(|document| !document.is_null());
+        let document =
+            memfd(documents.map(|document| format!("{document}\n")).collect::<String>().as_bytes());
         if let Some(uid) = self.uid {
             for name in [
                 "",
@@ -175,7 +176,12 @@ impl World {
             }
         }
         let mut command = Command::new(&self.executable);
-        command.arg("monitor").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .arg("monitor")
+            .args(self.spare.as_ref().map(|_| "spare"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
         }

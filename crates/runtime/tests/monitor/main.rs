@@ -12,6 +12,7 @@ mod notify;
 mod peer;
 mod rootless;
 mod run;
+mod spare;
 mod streams;
 #[path = "../../../sandbox/tests/supervisor/mod.rs"]
 mod supervisor;
