@@ -60,22 +60,26 @@ export async function throughput(engine: Engine): Promise<void> {
     'nft',
     'table ip bare { chain pre { type nat hook prerouting priority dstnat; tcp dport 5301 dnat to 10.94.0.2:5201; }; }',
   );
-  const start = async (publish: string[]): Promise<[Container, number, string]> => {
-    const options = { command: ['/bin/sleep', '3600'], network: 'bench', publish };
+  await engine.networks.create('inner', { internal: true });
+  const start = async (network: string, publish: string[] = []): Promise<[Container, number, string]> => {
+    const options = { command: ['/bin/sleep', '3600'], network, publish };
     const container = await engine.containers.create('bench', options);
     cleanup.defer(() => container.remove({ force: true }));
     await container.start();
     const { State, NetworkSettings } = await container.inspect();
-    return [container, State.Pid, NetworkSettings.Networks['bench']!.IPAddress];
+    return [container, State.Pid, NetworkSettings.Networks[network]!.IPAddress];
   };
-  const [, near] = await start([]);
-  const [, far, address] = await start(['5302:5201']);
-  for (const pid of [other.pid, right.pid, server.pid, far]) serve(pid);
+  const [, near] = await start('bench');
+  const [, far, address] = await start('bench', ['5302:5201']);
+  const [, inner] = await start('inner');
+  const [, innermost, innerAddress] = await start('inner');
+  for (const pid of [other.pid, right.pid, server.pid, far, innermost]) serve(pid);
   await setTimeout(300);
   const courses: Course[] = [
     { name: 'a bare pair', from: one.pid, to: '10.95.0.2', port: 5201, rates: [] },
     { name: 'a bare bridge', from: left.pid, to: '10.93.0.2', port: 5201, rates: [] },
     { name: 'container to container', from: near, to: address, port: 5201, rates: [] },
+    { name: 'on an internal network', from: inner, to: innerAddress, port: 5201, rates: [] },
     { name: 'a bare DNAT', from: client.pid, to: '10.96.0.1', port: 5301, rates: [] },
     { name: 'a published port', from: client.pid, to: '10.97.0.1', port: 5302, rates: [] },
   ];
@@ -88,8 +92,12 @@ export async function throughput(engine: Engine): Promise<void> {
   }
   console.log('');
   for (const { name, rates } of courses) console.log(`${name.padEnd(44)}${median(rates).toFixed(2)} Gbit/s`);
-  const [pair, bridge, containers, dnat, port] = courses.map(({ rates }) => median(rates)) as [number, ...number[]];
+  const [pair, bridge, containers, internal, dnat, port] = courses.map(({ rates }) => median(rates)) as [
+    number,
+    ...number[],
+  ];
   verdict('container to container / a bare pair', containers! / pair, 0.95, true);
   console.log(`${'container to container / a bare bridge'.padEnd(44)}${(containers! / bridge!).toFixed(2)}`);
+  verdict('on an internal network / a bare pair', internal! / pair, 0.95, true);
   verdict('a published port / a bare DNAT', port! / dnat!, 0.95, true);
 }

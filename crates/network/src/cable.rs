@@ -18,6 +18,10 @@ use crate::sysctl::Parameters;
 /// How long the last life's is waited for: usually some ten milliseconds, on a busy machine more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Bytes of TCP that go through at once, where all that they can reach is at the same bridge: three times the usual, a third
+/// more in a second. Anywhere else the machine would have to cut them up. Linux 6.3; older ones take no notice.
+const LONG_SEGMENT: u32 = 192 << 10;
+
 /// Lays a cable before anybody knows for which interface, where its bridge is up; nothing goes through it yet. Whether it is
 /// there now. Nothing is left where it fails.
 pub fn lay(host: &mut Socket, namespace: BorrowedFd<'_>, cable: &Cable) -> Result<bool> {
@@ -27,7 +31,7 @@ pub fn lay(host: &mut Socket, namespace: BorrowedFd<'_>, cable: &Cable) -> Resul
     let Some(master) = bridge::find(host, bridge)? else { return Ok(false) };
     let mut batch = Batch::new();
     let what = format!("cannot make the interface {name} at the bridge {}", bridge.name);
-    batch.push(what, veth(&common(namespace, name, *mtu), master, *mtu, peer));
+    batch.push(what, veth(common(namespace, name, *mtu), (bridge, master), *mtu, peer));
     host.change(batch)?;
     let is_ipv6 = bridge.addresses.iter().any(|address| address.is_ipv6());
     let parameters = Parameters::open()?;
@@ -65,7 +69,7 @@ pub(crate) fn make(
     let make = |host: &mut Socket| {
         let mut batch = Batch::new();
         let what = format!("cannot make the interface {name} at the bridge {}", bridge.name);
-        batch.push(what, veth(&inner, master, *mtu, peer));
+        batch.push(what, veth(inner.clone(), (bridge, master), *mtu, peer));
         host.change(batch)
     };
     let begun = Instant::now();
@@ -86,14 +90,19 @@ pub(crate) fn make(
     plug(host, bridge, peer, Some(*mac)).inspect_err(|_| drop(remove(host, peer)))
 }
 
-fn veth(inner: &Attributes, master: u32, mtu: Option<u32>, peer: &str) -> Message {
+fn veth(mut inner: Attributes, (bridge, master): (&Bridge, u32), mtu: Option<u32>, peer: &str) -> Message {
     const VETH_INFO_PEER: u16 = 1;
-    // The peer's attributes follow a structure of their own.
-    let data = Attributes::new().nest_with(VETH_INFO_PEER, &link::header(0, false), inner);
+    const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
     let mut attributes = Attributes::new().string(IFLA_IFNAME, peer).number(IFLA_MASTER, master);
     if let Some(mtu) = mtu {
         attributes = attributes.number(IFLA_MTU, mtu);
     }
+    if bridge.internal {
+        inner = inner.number(IFLA_GSO_IPV4_MAX_SIZE, LONG_SEGMENT);
+        attributes = attributes.number(IFLA_GSO_IPV4_MAX_SIZE, LONG_SEGMENT);
+    }
+    // The peer's attributes follow a structure of their own.
+    let data = Attributes::new().nest_with(VETH_INFO_PEER, &link::header(0, false), &inner);
     create("veth", &data, false, &attributes)
 }
 

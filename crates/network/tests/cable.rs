@@ -2,11 +2,16 @@
 
 mod common;
 
-use common::{Place, bridge, container, interface, machine, parse, shell};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use common::{Place, bridge, container, interface, machine, parse, shell, since};
 use kapsel_network::attach::attach;
 use kapsel_network::bridge::{ensure, remove};
 use kapsel_network::cable::lay;
 use kapsel_network::description::{Cable, Interface, Uplink};
+use kapsel_network::namespace::inside;
 use kapsel_network::netlink::Socket;
 use kapsel_network::sysctl::Parameters;
 use serde_json::{Value, json};
@@ -137,4 +142,49 @@ fn a_container_that_cannot_be_attached_leaves_nothing_of_it() {
     let error = attach(&mut host, place.fd(), &interface).unwrap_err();
     assert!(error.message.contains("192.0.2.1"), "{error}");
     assert!(!shell("ip link").contains("v7x3") && !place.shell("ip link").contains("eth0"));
+}
+
+/// Whether a segment longer than an IPv4 packet can say goes between two containers of a network.
+fn has_long_segments(host: &mut Socket, bridge: &Value) -> bool {
+    let (one, two) = (container(host, bridge, 2), container(host, bridge, 3));
+    let sink = inside(two.fd(), || {
+        let listener = TcpListener::bind("0.0.0.0:80").unwrap();
+        Ok(std::thread::spawn(move || {
+            std::io::copy(&mut listener.accept().unwrap().0, &mut std::io::sink()).unwrap()
+        }))
+    });
+    let mut watcher = Command::new("tcpdump")
+        .args(["-ni", "v7x3", "-c1", "greater 66000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // "listening on"
+    BufReader::new(watcher.stderr.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    let mut has_seen = false;
+    let mut sent = 0;
+    let mut stream = inside(one.fd(), || Ok(TcpStream::connect("10.7.0.3:80").unwrap())).unwrap();
+    let chunk = vec![0; 1 << 20];
+    while !has_seen && sent < 1000 {
+        stream.write_all(&chunk).unwrap();
+        sent += 1;
+        has_seen = watcher.try_wait().unwrap().is_some();
+    }
+    drop(stream);
+    let _ = watcher.kill();
+    watcher.wait().unwrap();
+    assert_eq!(sink.unwrap().join().unwrap(), sent << 20);
+    has_seen
+}
+
+#[test]
+fn what_stays_at_one_bridge_goes_in_long_segments() {
+    let mut host = machine();
+    let mut inner = bridge(7);
+    inner["internal"] = json!(true);
+    assert_eq!(has_long_segments(&mut host, &inner), since(6, 3));
+    // Where something leads out, the machine would have to cut them up.
+    drop(host);
+    let mut host = machine();
+    assert!(!has_long_segments(&mut host, &bridge(7)));
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, bridge, container, interface, machine, output, parse, shell};
+use common::{Place, bridge, container, interface, machine, output, parse, shell, since};
 use kapsel_network::attach::{attach, detach, route};
 use kapsel_network::bridge::{ensure, forward, remove};
 use kapsel_network::description::Interface;
@@ -116,12 +116,6 @@ fn what_is_no_network_namespace_is_refused() {
     }
 }
 
-fn since_6_9() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(9))
-}
-
 #[test]
 fn a_container_that_begins_again_takes_the_place_of_its_dying_self() {
     let mut host = machine();
@@ -129,7 +123,7 @@ fn a_container_that_begins_again_takes_the_place_of_its_dying_self() {
     for _ in 0..10 {
         let place = container(&mut host, &bridge(7), 2);
         // At once, where the kernel looks at cables when it is asked: one packet, that nobody repeats.
-        let count = if since_6_9() { "-c1" } else { "-c1 -w5" };
+        let count = if since(6, 9) { "-c1" } else { "-c1 -w5" };
         let shown = other.shell(&format!("ping {count} -W2 10.7.0.2"));
         assert!(shown.contains("bytes from"), "{shown}");
         drop(place);

@@ -91,3 +91,10 @@ pub fn container(host: &mut Socket, bridge: &Value, number: u8) -> Place {
     attach(host, place.fd(), &interface).unwrap();
     place
 }
+
+/// Whether the kernel is of this version, or a later one.
+pub fn since(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
+}
