@@ -391,6 +391,31 @@ t('monitors wait for containers in the hub, and go with whoever has them', async
   assert.equal(readdirSync(`${directory}/home/run/containers`), []);
 });
 
+t('the hub goes on where its holder is killed and only monitors that wait have it still', async () => {
+  const code = `
+    import { setTimeout } from 'node:timers/promises';
+    import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
+    const { KAPSEL_ROOT: root, KAPSEL_RUN_ROOT: runRoot } = process.env;
+    const { containers } = new Engine({ root, runRoot, spares: 1 });
+    await containers.run('${image}', { network: 'web', command: ['true'] });
+    await setTimeout(300);
+    console.log('ready');
+    await setTimeout(100_000);`;
+  const script = ['--input-type=module-typescript', '-e', code];
+  const env = environment(process.env.PATH!);
+  const owner = spawn(process.execPath, script, { uid, gid: uid, cwd: '/', env, stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(owner.stdout, 'data');
+  const [pid] = processes(holder) as [number];
+  process.kill(pid, 'SIGKILL');
+  await until('another has taken its place', () => processes(holder).some((other) => other !== pid));
+  await until('it leads out', async () => {
+    const { stdout } = await inside(['--network', 'web'], get(`http://${there}/hostname`));
+    return stdout === readFileSync('/etc/hostname', 'utf8');
+  });
+  owner.kill('SIGKILL');
+  await until('nothing is left', nothing);
+});
+
 t('a low port names the setting that would allow it', async () => {
   must('sysctl', '-qw', 'net.ipv4.ip_unprivileged_port_start=1024');
   const { exitCode, stderr } = await kapsel('run', '--rm', '-p', '81:80', image, 'true');

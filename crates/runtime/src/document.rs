@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Take};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Error, Result};
 
@@ -35,6 +35,11 @@ impl Lines {
         Self(BufReader::new(file).take(LONGEST + 1))
     }
 
+    /// Whether a part of the next has been read already; otherwise [`as_fd`](AsFd::as_fd) tells when there is something.
+    pub fn has_some(&self) -> bool {
+        !self.0.get_ref().buffer().is_empty()
+    }
+
     /// Waits for the next; none where whoever writes them has gone, or has no more.
     pub fn next(&mut self) -> Result<Option<Vec<u8>>> {
         let mut json = Vec::new();
@@ -43,6 +48,12 @@ impl Lines {
             return Err(too_long());
         }
         Ok((!json.is_empty()).then_some(json))
+    }
+}
+
+impl AsFd for Lines {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().get_ref().as_fd()
     }
 }
 
@@ -65,9 +76,11 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let mut lines = Lines::of(reader.into());
         let mut writer = writer;
-        writer.write_all(b"{\"a\":1}\n").unwrap();
+        writer.write_all(b"{\"a\":1}\n{").unwrap();
+        assert!(!lines.has_some());
         assert_eq!(lines.next().unwrap().as_deref(), Some(&b"{\"a\":1}\n"[..]));
-        writer.write_all(b"{\"b\":2}").unwrap();
+        assert!(lines.has_some());
+        writer.write_all(b"\"b\":2}").unwrap();
         drop(writer);
         assert_eq!(lines.next().unwrap().as_deref(), Some(&b"{\"b\":2}"[..]));
         assert_eq!(lines.next().unwrap(), None);

@@ -3,6 +3,7 @@
 //! container will be at.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -11,6 +12,8 @@ use kapsel_network::namespace::{self, Coming};
 use kapsel_network::netlink::{Family, Socket};
 use kapsel_network::{attach, cable};
 use kapsel_sandbox::Trace;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 
 use super::Settled;
@@ -18,7 +21,7 @@ use crate::ExitCode;
 use crate::document::Lines;
 use crate::error::{Error, Result};
 use crate::launch::Launch;
-use crate::rootless;
+use crate::rootless::{self, Hub};
 
 /// What is known beforehand. ARCHITECTURE.md, "Spares", is its specification.
 #[derive(Debug, Deserialize)]
@@ -40,10 +43,13 @@ pub fn run(mut documents: Lines, is_safe: bool, trace: Trace) -> Result<ExitCode
         Some(_) => rootless::enter_for_networks(&run_directory)?,
         None => (rootless::enter()?, None),
     };
-    let settled = Settled::new(is_safe, entered, trace)?;
+    let mut settled = Settled::new(is_safe, entered, trace)?;
     let is_for_networks = cable.is_some();
     let place = Place::prepare(&settled, cable)?;
     settled.trace.mark("spare");
+    if let Some(hub) = &mut settled.hub {
+        keep(hub, &documents)?;
+    }
     let Some(json) = documents.next()? else {
         // The lock is held to the end: until then it is nobody else's.
         let _ = fs::remove_dir_all(&run_directory);
@@ -56,6 +62,22 @@ pub fn run(mut documents: Lines, is_safe: bool, trace: Trace) -> Result<ExitCode
         Err(Error::new("LAUNCH_INVALID", "this spare is for containers of another kind of network"))
     });
     settled.carry_out(launch, Some(place), documents)
+}
+
+/// Until the next document comes: a hub that loses its holder gets another from those who have it still.
+fn keep(hub: &mut Hub, documents: &Lines) -> Result<()> {
+    let failed = |error: io::Error| Error::io("cannot watch the hub's holder", &error);
+    while !documents.has_some() {
+        let holder = hub.holder().map_err(failed)?;
+        let mut watched = [documents.as_fd(), holder.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut watched, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed(errno.into())),
+            Ok(_) if watched[0].any() == Some(true) => return Ok(()),
+            Ok(_) => hub.mend()?,
+        }
+    }
+    Ok(())
 }
 
 /// The network namespace of a container, in the making or made.
@@ -95,6 +117,7 @@ impl Place {
         };
         Ok(Self { namespace: Coming::made(namespace), cable })
     }
+
     /// What has come of it.
     pub fn take(self) -> Result<Ready> {
         Ok(Ready { namespace: self.namespace.take()?, cable: self.cable })
