@@ -6,10 +6,11 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 
-import type { Container } from '../../src/index.ts';
+import { type Container, Engine } from '../../src/index.ts';
 import { runtimePath } from '../../src/native.ts';
 import { run, scratch, testEngine, type Census, type CommandResult, type TestEngine } from '../harness/engine.ts';
 import { criu } from './criu.ts';
@@ -91,6 +92,20 @@ async function ask(container: Container, count: number, word: string): Promise<s
   assert.is(exitCode, 0, stderr);
   return (await lastLine(container, `${count} ${word}`)).split(' ');
 }
+
+t('a program whose monitor had waited for it goes on as any other', async () => {
+  await using engine = new Engine({ ...here.options, spares: 1 });
+  await engine.containers.run(image, { command: ['bash', '-c', ':'] });
+  await setTimeout(500);
+  const container = await startCounter({ engine } as TestEngine);
+  const { State } = await container.inspect();
+  const [, monitor] = /^PPid:\t(\d+)$/m.exec(await readFile(`/proc/${State.Pid}/status`, 'utf8'))!;
+  assert.match(await readFile(`/proc/${monitor}/cmdline`, 'utf8'), '\0spare');
+  const [, , pid, child] = await ask(container, 1, 'one');
+  await container.checkpoint();
+  await container.restore();
+  assert.equal((await ask(container, 2, 'two')).slice(0, 4), ['2', 'two', pid, child]);
+});
 
 t('a program goes on elsewhere, with its memory, its process ids and its output', async () => {
   const archive = join(scratch, 'counter.tar.zst');
