@@ -51,6 +51,49 @@ t('macvlan puts a container on the network of the machine’s own interface', as
   assert.is(await links(), before);
 });
 
+t(
+  'ports lead by a bridge that leads out, whichever other networks there are; without one it is said that there are none',
+  async () => {
+    await kapsel('network', 'create', '-d', 'macvlan', '-o', 'parent=lana', '--subnet', '10.9.0.0/24', 'lan');
+    await kapsel('network', 'create', '--internal', 'inner');
+    await kapsel('network', 'create', 'open');
+    const server = ['busybox', 'httpd', '-f', '-p', '80', '-h', '/etc'];
+    const start = (...networks: string[]) => {
+      const flags = ['-h', 'web', '-p', '127.0.0.1:8080:80', ...networks.flatMap((name) => ['--network', name])];
+      return test.kapsel(['run', '-d', '--name', 'web', ...flags, image, ...server]);
+    };
+    const answer = async () => (await run('curl', ['-sS', '-m', '3', 'http://127.0.0.1:8080/hostname'])).stdout;
+    const hidden = /WARNING: no port is published before the container is on a bridge network that leads out: /;
+    for (const [networks, which] of [
+      [['lan'], 'lan is macvlan'],
+      [['inner', 'lan'], 'inner is internal, lan is macvlan'],
+    ] as const) {
+      const { exitCode, stderr } = await start(...networks);
+      assert.is(exitCode, 0, stderr);
+      assert.match(stderr, hidden);
+      assert.match(stderr, which);
+      assert.is(await kapsel('port', 'web'), '');
+      assert.is(await answer(), '');
+      // It comes to one while it runs, and leaves it.
+      await kapsel('network', 'connect', 'open', 'web');
+      assert.is(await kapsel('port', 'web'), '80/tcp -> 127.0.0.1:8080\n');
+      assert.is(await answer(), 'web\n');
+      await kapsel('network', 'disconnect', 'open', 'web');
+      assert.is(await answer(), '');
+      await kapsel('rm', '-f', 'web');
+    }
+    const { stderr } = await start('lan', 'inner', 'open');
+    assert.is(stderr, '');
+    assert.is(await answer(), 'web\n');
+    // What others take away comes back to where it was.
+    await run('nft', ['delete', 'table', 'inet', 'kapsel']);
+    await kapsel('run', '--rm', '--network', 'open', image, 'true');
+    assert.is(await answer(), 'web\n');
+    await kapsel('rm', '-f', 'web');
+    await kapsel('network', 'rm', 'lan', 'inner', 'open');
+  },
+);
+
 t('macvlan without an interface to be at is refused', async () => {
   const made = await test.kapsel(['network', 'create', '-d', 'macvlan', 'lost']);
   assert.is(made.exitCode, 1);

@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { diskError } from '../disk.ts';
 import type { Engine } from '../engine.ts';
 import { endpointsFor } from '../networks/endpoints.ts';
-import { exposureWarning } from '../networks/exposure.ts';
+import { portWarnings } from '../networks/exposure.ts';
 import { AbortedError, ConflictError, KapselError } from '../errors.ts';
 import type { ReadyImage } from '../images.ts';
 import { processorsOnline } from '../info.ts';
@@ -213,8 +213,9 @@ export class Containers {
       cpus: this.#cpus,
     });
     const isUsual = options.network === undefined && settings.network === usual.network;
+    const networks = () => settings.networks.map(({ network }) => this.#engine.networks.row(network));
     const warnings = [...checkGround(settings), ...(isUsual ? usual.warnings : [])];
-    for (const warning of [...warnings, ...exposureWarning(this.#engine, settings)]) {
+    for (const warning of [...warnings, ...portWarnings(this.#engine, settings, networks)]) {
       options.onWarning?.(warning);
     }
     return {

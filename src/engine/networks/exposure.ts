@@ -1,21 +1,31 @@
 // A port that the whole network reaches is often a surprise: it is said once in the life of an engine's root.
 
 import { closeSync, openSync } from 'node:fs';
+import type { NetworkRow } from '../../native.ts';
 import type { Settings } from '../containers/settings.ts';
 import type { Engine } from '../engine.ts';
 import type { NetworkDocument } from './options.ts';
 import { mappingsOf } from './publishing.ts';
+import { hasDoor } from './wiring.ts';
 
 /** Roots of which it is known here that it has been said. */
 const said = new Set<string>();
 
-/** A line, the first time that a port is published at more than the host's loopback; otherwise none. */
-export function exposureWarning(engine: Engine, settings: Settings): string[] {
+/**
+ * What there is to know of a container's ports: that there are none where it is, and, the first time that one is published at
+ * more than the host's loopback, that it is open.
+ */
+export function portWarnings(engine: Engine, settings: Settings, on: () => readonly NetworkRow[]): string[] {
   const mappings = mappingsOf(settings);
-  const [first] = settings.networks;
-  if (mappings.length === 0 || !first || said.has(engine.root)) return [];
-  const network = engine.networks.row(first.network).document as NetworkDocument;
-  const usual = network.hostAddress ?? engine.publishDefault;
+  const networks = mappings.length === 0 ? [] : on();
+  if (networks.length === 0) return [];
+  const door = networks.find(hasDoor);
+  if (door === undefined) {
+    const which = networks.map(({ name, driver }) => `${name} is ${driver === 'bridge' ? 'internal' : driver}`);
+    return [`no port is published before the container is on a bridge network that leads out: ${which.join(', ')}`];
+  }
+  if (said.has(engine.root)) return [];
+  const usual = (door.document as NetworkDocument).hostAddress ?? engine.publishDefault;
   const open = mappings.find(({ hostAddress = usual }) => !isLoopback(hostAddress));
   if (!open || !isFirst(engine.root)) return [];
   const { containerPort, protocol, hostAddress = usual } = open;

@@ -4,7 +4,7 @@ import type { PortRow } from '../../native.ts';
 import type { Settings } from '../containers/settings.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, NotFoundError } from '../errors.ts';
-import { exposureWarning } from './exposure.ts';
+import { portWarnings } from './exposure.ts';
 import { exclusively } from './membership.ts';
 import { parsePublish, type PortMapping } from './ports.ts';
 import { mappingsOf, portsOf } from './publishing.ts';
@@ -25,7 +25,8 @@ export async function publish(
   const mappings = understood(given);
   await exclusively(engine, container, async (row, rewire) => {
     const settings = row.document as Settings;
-    if (placesOf(engine, row.id).length === 0) {
+    const places = placesOf(engine, row.id);
+    if (places.length === 0) {
       throw new ConflictError('PORTS_CONFLICT', `container ${row.name} is on no network of its own`, {
         hint: 'first kapsel network connect NETWORK CONTAINER',
       });
@@ -40,7 +41,7 @@ export async function publish(
       throw error;
     }
     engine.database.updateDocument(row.id, changed);
-    for (const warning of exposureWarning(engine, changed)) onWarning?.(warning);
+    for (const warning of portWarnings(engine, changed, () => places.map((place) => place.row))) onWarning?.(warning);
   });
 }
 

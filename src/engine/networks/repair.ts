@@ -8,7 +8,7 @@ import type { Engine } from '../engine.ts';
 import { lockNetworks } from './lock.ts';
 import { networkVerb } from './verb.ts';
 import { leadTo, type PublishedPort } from './publishing.ts';
-import { type Bridge, bridgeOf, mainAddresses, placesOf, table } from './wiring.ts';
+import { type Bridge, bridgeOf, placesOf, publishedAddresses, table } from './wiring.ts';
 
 /** A container whose networks the caller has locked. */
 export interface Locked {
@@ -68,7 +68,7 @@ export function needed(
   const ports = living.flatMap(({ id }) => {
     const places = placesOf(engine, id);
     for (const { row } of places) if (row.driver === 'bridge') bridges.set(row.id, bridgeOf(row));
-    return leadTo(engine.database.ports(id), mainAddresses(places)).map((port) => ({ container: id, ...port }));
+    return leadTo(engine.database.ports(id), publishedAddresses(places)).map((port) => ({ container: id, ...port }));
   });
   return { bridges, ports };
 }

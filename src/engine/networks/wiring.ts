@@ -97,7 +97,9 @@ export interface Cable {
 export function wire(engine: Engine, { id, name, spare }: Named, settings: Settings, without?: string): Wiring {
   const places = placesOf(engine, id).filter(({ row }) => row.id !== without);
   const main = leadingOut(places);
-  const { kept, wanted } = publishing(engine, id, mappingsOf(settings), usualAddress(engine, places));
+  const door = places.findIndex(({ row }) => hasDoor(row));
+  const mappings = door < 0 ? [] : mappingsOf(settings);
+  const { kept, wanted } = publishing(engine, id, mappings, usualAddress(engine, places));
   for (const place of places) checkFamilies(place);
   const missing = places.flatMap((place) =>
     subnetsOf(place)
@@ -117,7 +119,7 @@ export function wire(engine: Engine, { id, name, spare }: Named, settings: Setti
     names: [...new Set([...own, ...(request.aliases ?? [])])],
   }));
   const isInternal = places.every(({ document }) => document.internal);
-  const addresses = interfaces[main]?.addresses;
+  const addresses = interfaces[door]?.addresses;
   return {
     table,
     interfaces,
@@ -150,19 +152,27 @@ export function placesOf({ database, networks }: Engine, id: string): Place[] {
 
 /** The host's address for ports that name none; undefined: every one. */
 export function usualAddress({ publishDefault }: Engine, places: readonly Place[]): string | undefined {
-  return places[leadingOut(places)]?.document.hostAddress ?? publishDefault;
+  return places.find(({ row }) => hasDoor(row))?.document.hostAddress ?? publishDefault;
 }
 
 /** The addresses to which a running container's ports lead, with their bits. */
-export function mainAddresses(places: readonly Place[]): string[] {
-  const place = places[leadingOut(places)];
+export function publishedAddresses(places: readonly Place[]): string[] {
+  const place = places.find(({ row }) => hasDoor(row));
   if (!place) return [];
   return Object.entries(place.leases).map(([at, number]) =>
     addressIn(place.document.subnets[Number(at)] as NetworkSubnet, number),
   );
 }
 
-/** Which of its networks leads to the world, and has its ports: the first that is not internal. */
+/**
+ * Whether a container's ports lead to its address here: the first of its networks that has a door. Behind one of macvlan
+ * this machine reaches nobody, and other machines need no port of its; an internal one is for its own.
+ */
+export function hasDoor({ driver, document }: NetworkRow): boolean {
+  return driver === 'bridge' && !(document as NetworkDocument).internal;
+}
+
+/** Which of its networks leads to the world: the first that is not internal. */
 function leadingOut(places: readonly Place[]): number {
   return Math.max(
     places.findIndex(({ document }) => !document.internal),
