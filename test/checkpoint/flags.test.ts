@@ -75,7 +75,7 @@ while True: print(1, os.read(ask, 100).decode().strip())`;
 
 t('--link-remap: a file that was unlinked, and has another name, is open on', async () => {
   const script = `rm -f /tmp/a /tmp/b; echo text > /tmp/a; exec 4< /tmp/a; ln /tmp/a /tmp/b; rm /tmp/a
-    mkfifo /ask; exec 3<> /ask; echo ready; read line <&3; cat <&4`;
+    mkfifo /ask; exec 3<> /ask; echo ready; read line <&3; cat <&4; read line <&3`;
   const made = await all.bundle(script);
   await all.start(made);
   const speaker = await needs(made, '--link-remap', /link-remap/, []);

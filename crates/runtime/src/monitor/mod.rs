@@ -3,6 +3,7 @@
 //! It owns stdio or the terminal, the log, the control socket and the exit record. It lives as long as the container, is
 //! about a megabyte, and must survive whatever its clients and the container do.
 //!
+//! - [`settled`](self::settled): before there is a container
 //! - [`spare`](self::spare): what can be made before there is a Launch
 //! - [`start`](self::start): from a Launch to a running container
 //! - [`streams`](self::streams): bytes
@@ -21,6 +22,7 @@ mod log;
 mod network;
 mod process;
 mod requests;
+mod settled;
 mod setup;
 mod spare;
 mod start;
@@ -30,12 +32,12 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kapsel_cgroups::Cgroup;
-use kapsel_sandbox::{Listener, Trace, seal};
+use kapsel_sandbox::{Listener, Trace};
 use kapsel_seccomp::Program;
 
 pub use log::LogOptions;
@@ -49,7 +51,7 @@ use self::finish::Outcome;
 use self::log::Log;
 use self::network::Network;
 use self::process::{CONTAINER, Process};
-use self::setup::Inherited;
+use self::settled::Settled;
 use self::spare::Place;
 use self::streams::CHUNK;
 use self::wire::{Event, Exit, Failure, line};
@@ -129,51 +131,6 @@ pub fn run(arguments: &[OsString]) -> Result<ExitCode> {
     let begin = |launch: &Launch| launch.awaits_network.then(Place::begin);
     let place = launch.as_ref().ok().and_then(begin);
     settled.carry_out(launch, place, documents)
-}
-
-/// A monitor that has settled down, and has made nothing of a container.
-struct Settled {
-    rootless: bool,
-    hub: Option<Hub>,
-    lock: OwnedFd,
-    client: OwnedFd,
-    trace: Trace,
-}
-
-impl Settled {
-    /// `entered`: the user namespace, where it had to be one.
-    fn new(is_safe: bool, entered: (bool, Option<Hub>), trace: Trace) -> Result<Self> {
-        let (rootless, hub) = entered;
-        // The containers that it starts must not be able to write this executable (CVE-2019-5736).
-        if !is_safe {
-            seal()?;
-        }
-        let Inherited { lock, client } = setup::inherited()?;
-        trace.mark("sealed");
-        Ok(Self { rootless, hub, lock, client, trace })
-    }
-
-    /// Lives the life of a container.
-    fn carry_out(self, launch: Result<Launch>, place: Option<Place>, documents: Lines) -> Result<ExitCode> {
-        let Self { rootless, hub, lock, client, trace } = self;
-        let mut client = Some(client);
-        let begin = || -> Result<(Monitor, Launch)> {
-            let launch = launch?;
-            Ok((Monitor::new(&launch, lock, &mut client, hub, trace)?, launch))
-        };
-        match begin() {
-            Ok((monitor, launch)) => monitor.live(launch, documents, place, rootless),
-            // There is no run directory yet to write a record to; the engine finds none, and that means the same.
-            Err(error) => {
-                if let Some(socket) = client {
-                    let failed =
-                        line(&Event::Failed(Failure { exit_code: 125, error: error.clone() })) + "\n";
-                    let _ = stdio::send(socket.as_fd(), failed.as_bytes());
-                }
-                Err(error)
-            }
-        }
-    }
 }
 
 impl Monitor {

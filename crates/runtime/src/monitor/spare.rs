@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 
-use super::Settled;
+use super::settled::Settled;
 use crate::ExitCode;
 use crate::document::Lines;
 use crate::error::{Error, Result};
