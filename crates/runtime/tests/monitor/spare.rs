@@ -26,12 +26,8 @@ fn a_container_of_a_spare_is_as_any_other() {
 #[test]
 fn its_network_namespace_is_its_own() {
     let here = std::fs::read_link("/proc/self/ns/net").unwrap();
-    let mut seen = vec![here.display().to_string()];
-    for _ in 0..2 {
-        let (_, _, stdout, _) = spare("readlink /proc/self/ns/net").run();
-        assert!(stdout.starts_with("net:[") && !seen.contains(&stdout), "{stdout} {seen:?}");
-        seen.push(stdout);
-    }
+    let (_, _, stdout, _) = spare("readlink /proc/self/ns/net").run();
+    assert!(stdout.starts_with("net:[") && stdout.trim_end() != here.to_str().unwrap(), "{stdout}");
     // Of a user namespace, and of the host, as the config has it.
     let ids = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     let namespaces = |kinds: &str| kinds.split(' ').map(|kind| json!({"type": kind})).collect::<Value>();
