@@ -18,8 +18,8 @@ use crate::sysctl::Parameters;
 /// How long the last life's is waited for: usually some ten milliseconds, on a busy machine more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bytes of TCP that go through at once, where all that they can reach is at the same bridge: three times the usual, a third
-/// more in a second. Anywhere else the machine would have to cut them up. Linux 6.3; older ones take no notice.
+/// Bytes of TCP that go through at once, where all that they can reach is at the same bridge: three times the usual, a tenth
+/// to a third more in a second. Anywhere else the machine would have to cut them up. Linux 6.3; older ones take no notice.
 const LONG_SEGMENT: u32 = 192 << 10;
 
 /// Lays a cable before anybody knows for which interface, where its bridge is up; nothing goes through it yet. Whether it is
