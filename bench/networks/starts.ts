@@ -5,22 +5,18 @@ import { setTimeout } from 'node:timers/promises';
 import type { Engine } from '../../src/index.ts';
 import { median, verdict } from '../ground.ts';
 import { dockerDaemon, installed, podmanWithNetworks } from '../peers.ts';
-import { settling, turned } from './spares.ts';
-
-/** Kinds of network, in the order they are measured. */
-const kinds = ['none', 'bridge', 'port'] as const;
-type Kind = (typeof kinds)[number];
+import { type Kind, kinds, more, noTimes, on, settling, show, type Times, turned } from './kinds.ts';
 
 interface Contestant {
   name: string;
   run: (kind: Kind) => Promise<void> | void;
-  times: Record<Kind, number[]>;
+  times: Times;
 }
 
 const contestant = (name: string, run: Contestant['run']): Contestant => ({
   name,
   run,
-  times: { none: [], bridge: [], port: [] },
+  times: noTimes(),
 });
 
 /** A command line that takes `run --network`. */
@@ -37,9 +33,7 @@ function byCommand(name: string, [program, ...flags]: string[], network: string,
 export async function starts(engine: Engine, directory: string, rounds: number, withPeers: boolean): Promise<void> {
   const all = [
     contestant('kapsel: SDK, warm', async (kind) => {
-      const network = kind === 'none' ? 'none' : 'bench';
-      const publish = kind === 'port' ? ['8080:80'] : [];
-      await engine.containers.run('bench', { command: ['/bin/true'], rm: true, network, publish });
+      await engine.containers.run('bench', { command: ['/bin/true'], rm: true, ...on(kind) });
     }),
   ];
   await using cleanup = new AsyncDisposableStack();
@@ -67,21 +61,12 @@ export async function starts(engine: Engine, directory: string, rounds: number, 
       }
     }
   }
-  for (const [title, of] of [
-    ['median', median],
-    ['fastest', (times: number[]) => Math.min(...times)],
-  ] as const) {
-    console.log(`\n${`/bin/true, ${title}, ms`.padEnd(28)}${kinds.map((kind) => kind.padStart(10)).join('')}`);
-    for (const { name, times } of all) {
-      console.log(name.padEnd(28) + kinds.map((kind) => of(times[kind]).toFixed(2).padStart(10)).join(''));
-    }
-  }
+  show('/bin/true, median, ms', all);
+  show('/bin/true, fastest, ms', all, (times) => Math.min(...times));
   const of = (name: string) => all.find((each) => each.name === name)?.times;
   const kapsel = all[0]!.times;
-  // Of each round its own difference: what slows the machine for a while slows both.
-  const more = (kind: Kind, than: Kind) => median(kapsel[kind].map((time, at) => time - (kapsel[than][at] as number)));
-  verdict('bridge, ms more than none', more('bridge', 'none'), 1.5);
-  verdict('a port, ms more than bridge', more('port', 'bridge'), 0.1);
+  verdict('bridge, ms more than none', more(kapsel.none, kapsel.bridge), 1.5);
+  verdict('a port, ms more than bridge', more(kapsel.bridge, kapsel.port), 0.1);
   for (const peer of ['docker', 'podman']) {
     const its = of(peer);
     verdict(`bridge and port / ${peer}'s`, median(kapsel.port) / (its ? median(its.port) : NaN), 1);

@@ -358,13 +358,20 @@ t('many that begin and end at once have one holder, and leave nothing', async ()
   assert.equal(readdirSync(`${directory}/home/run/containers`), []);
 });
 
-t('monitors wait for containers in the hub, and go with whoever has them', async () => {
-  const code = `
-    import { readFileSync } from 'node:fs';
+/** Arguments of a program that has the user's containers, and one monitor that waits. */
+function program(code: string): string[] {
+  const index = JSON.stringify(new URL('../../src/index.ts', import.meta.url).href);
+  const beginning = `
     import { setTimeout } from 'node:timers/promises';
-    import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
+    import { Engine } from ${index};
     const { KAPSEL_ROOT: root, KAPSEL_RUN_ROOT: runRoot } = process.env;
-    const { containers } = new Engine({ root, runRoot, spares: 1 });
+    const { containers } = new Engine({ root, runRoot, spares: 1 });`;
+  return ['--input-type=module-typescript', '-e', beginning + code];
+}
+
+t('monitors wait for containers in the hub, and go with whoever has them', async () => {
+  const script = program(`
+    import { readFileSync } from 'node:fs';
     const scripts = { web: ${JSON.stringify(get(`http://${there}/hostname`))}, none: 'echo /sys/class/net/*' };
     for (const network of ['web', 'web', 'none', 'none', 'web', 'web']) {
       const stays = await containers.start('${image}', { network, command: ['sleep', '600'] });
@@ -377,8 +384,7 @@ t('monitors wait for containers in the hub, and go with whoever has them', async
       console.log(network, isSpare, stdout + stderr);
       await setTimeout(300);
     }
-    process.exit();`;
-  const script = ['--input-type=module-typescript', '-e', code];
+    process.exit();`);
   const { stdout, stderr } = await run(process.execPath, script, {
     uid,
     cwd: '/',
@@ -392,16 +398,11 @@ t('monitors wait for containers in the hub, and go with whoever has them', async
 });
 
 t('the hub goes on where its holder is killed and only monitors that wait have it still', async () => {
-  const code = `
-    import { setTimeout } from 'node:timers/promises';
-    import { Engine } from ${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)};
-    const { KAPSEL_ROOT: root, KAPSEL_RUN_ROOT: runRoot } = process.env;
-    const { containers } = new Engine({ root, runRoot, spares: 1 });
+  const script = program(`
     await containers.run('${image}', { network: 'web', command: ['true'] });
     await setTimeout(300);
     console.log('ready');
-    await setTimeout(100_000);`;
-  const script = ['--input-type=module-typescript', '-e', code];
+    await setTimeout(100_000);`);
   const env = environment(process.env.PATH!);
   const owner = spawn(process.execPath, script, { uid, gid: uid, cwd: '/', env, stdio: ['ignore', 'pipe', 'inherit'] });
   await once(owner.stdout, 'data');

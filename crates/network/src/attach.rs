@@ -1,22 +1,17 @@
 //! An interface for a container: made, put into its network namespace, given its addresses and brought up.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use crate::description::{Interface, MacvlanMode, Uplink};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::inner::{LOOPBACK, common, protocols, taken};
 use crate::link::{
-    self, IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_MTU, IFLA_NET_NS_FD, address, check_name, create,
-    default_route, families, identify, raise,
+    self, IFLA_ADDRESS, IFLA_LINK, address, check_name, create, default_route, identify, raise, remove,
 };
 use crate::namespace::inside;
 use crate::netlink::{Attributes, Batch, Family, Socket};
-use crate::sysctl::{Parameters, of_interface};
+use crate::sysctl::Parameters;
 use crate::{bridge, cable, shaper};
-
-/// The loopback interface's, which is the first of every namespace.
-const LOOPBACK: u32 = 1;
-/// Milliseconds: some three weeks.
-const NEVER: &str = "2000000000";
 
 /// Puts an interface into a network namespace; the caller is in the host's. Nothing is left where it fails.
 pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, interface: &Interface) -> Result<()> {
@@ -79,13 +74,6 @@ pub fn loopback(namespace: BorrowedFd<'_>) -> Result<()> {
     })
 }
 
-pub(crate) fn remove(socket: &mut Socket, name: &str) -> Result<()> {
-    let Some(found) = link::look(socket, name)? else { return Ok(()) };
-    let mut batch = Batch::new();
-    batch.tolerating(format!("cannot remove the interface {name}"), libc::ENODEV, link::delete(found.index));
-    socket.change(batch)
-}
-
 fn macvlan(
     host: &mut Socket,
     namespace: BorrowedFd<'_>,
@@ -102,24 +90,6 @@ fn macvlan(
     let what = format!("cannot make the interface {} at {parent}", interface.name);
     batch.push(what, create("macvlan", &data, false, &attributes));
     host.change(batch).map_err(taken)
-}
-
-/// What every kind has inside.
-pub(crate) fn common(namespace: BorrowedFd<'_>, name: &str, mtu: Option<u32>) -> Attributes {
-    let attributes =
-        Attributes::new().string(IFLA_IFNAME, name).number(IFLA_NET_NS_FD, namespace.as_raw_fd() as u32);
-    match mtu {
-        Some(mtu) => attributes.number(IFLA_MTU, mtu),
-        None => attributes,
-    }
-}
-
-pub(crate) fn taken(error: Error) -> Error {
-    if error.errno != libc::EEXIST {
-        return error;
-    }
-    let message = format!("{}; the container or the host has one of that name", error.message);
-    Error { message, code: "INTERFACE_EXISTS", ..error }
 }
 
 /// From inside: addresses, routes, up. `laid`: the name that it has had until now; it has another hardware address, too.
@@ -154,27 +124,6 @@ fn set_up(
         socket.change(batch).map_err(taken)?;
         rate.map_or(Ok(()), |rate| shaper::limit(&mut socket, name, index, rate))
     })
-}
-
-/// What the protocols do at an interface that is not up yet; called inside.
-pub(crate) fn protocols(
-    parameters: &Parameters,
-    socket: &mut Socket,
-    name: &str,
-    is_ipv6: bool,
-) -> Result<()> {
-    // Routes are those that are given, whatever a neighbour says; and nobody is asked whether an address is taken.
-    parameters.ignore_routers(name)?;
-    if is_ipv6 {
-        parameters.ensure(&of_interface(name, "accept_dad"), "0")?;
-        // Whom it listens to is said to all at the bridge, whatever their number, and once is enough: no cable loses it.
-        let interval = of_interface(name, "mldv2_unsolicited_report_interval");
-        parameters.ensure(&interval, NEVER)?;
-    }
-    let mut batch = Batch::new();
-    batch.push("cannot bring the interface lo up", raise(LOOPBACK));
-    batch.push(format!("cannot set what protocols do at {name}"), families(name, &[], is_ipv6));
-    socket.change(batch)
 }
 
 /// Default routes by an interface that is there, in place of those that there are.

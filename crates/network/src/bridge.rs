@@ -66,7 +66,7 @@ fn make(socket: &mut Socket, bridge: &Bridge) -> Result<u32> {
 
 fn complete(socket: &mut Socket, parameters: &Parameters, bridge: &Bridge, index: u32) -> Result<()> {
     let name = &bridge.name;
-    let is_ipv6 = bridge.addresses.iter().any(|address| address.is_ipv6());
+    let is_ipv6 = bridge.is_ipv6();
     let what = |part: &str| format!("cannot set {part} of the bridge {name}");
     // A container must not tell the machine its routes, on a network of IPv4 either (CVE-2020-13401).
     parameters.ignore_routers(name)?;

@@ -3,16 +3,16 @@
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use crate::attach::{common, protocols, remove, taken};
 use crate::bridge;
 use crate::description::{Bridge, Cable, Interface, Mac};
 use crate::error::Result;
+use crate::inner::{common, protocols, taken};
 use crate::link::{
     self, IFLA_ADDRESS, IFLA_IFNAME, IFLA_MASTER, IFLA_MTU, behind, bridge_port, check_name, create,
-    families, raise,
+    families, raise, remove,
 };
 use crate::namespace::inside;
-use crate::netlink::{Attributes, Batch, Family, Message, Socket};
+use crate::netlink::{Attributes, Batch, Family, Socket};
 use crate::sysctl::Parameters;
 
 /// How long the last life's is waited for: usually some ten milliseconds, on a busy machine more.
@@ -29,13 +29,9 @@ pub fn lay(host: &mut Socket, namespace: BorrowedFd<'_>, cable: &Cable) -> Resul
     check_name(peer)?;
     check_name(name)?;
     let Some(master) = bridge::find(host, bridge)? else { return Ok(false) };
-    let mut batch = Batch::new();
-    let what = format!("cannot make the interface {name} at the bridge {}", bridge.name);
-    batch.push(what, veth(common(namespace, name, *mtu), (bridge, master), *mtu, peer));
-    host.change(batch)?;
-    let is_ipv6 = bridge.addresses.iter().any(|address| address.is_ipv6());
     let parameters = Parameters::open()?;
-    let prepare = || protocols(&parameters, &mut Socket::open(Family::Route)?, name, is_ipv6);
+    veth(host, name, common(namespace, name, *mtu), (bridge, master), *mtu, peer)?;
+    let prepare = || protocols(&parameters, &mut Socket::open(Family::Route)?, name, bridge.is_ipv6());
     let prepared = plug(host, bridge, peer, None).and_then(|()| inside(namespace, prepare));
     prepared.inspect_err(|_| drop(remove(host, peer)))?;
     Ok(true)
@@ -66,12 +62,7 @@ pub(crate) fn make(
 ) -> Result<()> {
     let Interface { name, mac, mtu, .. } = interface;
     let inner = common(namespace, name, *mtu).bytes(IFLA_ADDRESS, &mac.0);
-    let make = |host: &mut Socket| {
-        let mut batch = Batch::new();
-        let what = format!("cannot make the interface {name} at the bridge {}", bridge.name);
-        batch.push(what, veth(inner.clone(), (bridge, master), *mtu, peer));
-        host.change(batch)
-    };
+    let make = |host: &mut Socket| veth(host, name, inner.clone(), (bridge, master), *mtu, peer);
     let begun = Instant::now();
     let mut made = make(host);
     // A container that begins again finds the end of its last life, which the kernel removes in its own time.
@@ -90,7 +81,15 @@ pub(crate) fn make(
     plug(host, bridge, peer, Some(*mac)).inspect_err(|_| drop(remove(host, peer)))
 }
 
-fn veth(mut inner: Attributes, (bridge, master): (&Bridge, u32), mtu: Option<u32>, peer: &str) -> Message {
+/// `inner`: what the end inside is made with, whose name is `name`.
+fn veth(
+    host: &mut Socket,
+    name: &str,
+    mut inner: Attributes,
+    (bridge, master): (&Bridge, u32),
+    mtu: Option<u32>,
+    peer: &str,
+) -> Result<()> {
     const VETH_INFO_PEER: u16 = 1;
     const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
     let mut attributes = Attributes::new().string(IFLA_IFNAME, peer).number(IFLA_MASTER, master);
@@ -103,7 +102,10 @@ fn veth(mut inner: Attributes, (bridge, master): (&Bridge, u32), mtu: Option<u32
     }
     // The peer's attributes follow a structure of their own.
     let data = Attributes::new().nest_with(VETH_INFO_PEER, &link::header(0, false), &inner);
-    create("veth", &data, false, &attributes)
+    let mut batch = Batch::new();
+    let what = format!("cannot make the interface {name} at the bridge {}", bridge.name);
+    batch.push(what, create("veth", &data, false, &attributes));
+    host.change(batch)
 }
 
 /// Makes the bridge's end ready for use; `mac`: who is behind it, where that is known.

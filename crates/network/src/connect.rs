@@ -81,10 +81,7 @@ pub fn connect_guarded(
     let mut attached = || {
         let parameters = &Parameters::open()?;
         if !bridges.is_empty() {
-            bridge::forward(
-                parameters,
-                bridges.iter().any(|bridge| bridge.addresses.iter().any(|cidr| cidr.is_ipv6())),
-            )?;
+            bridge::forward(parameters, bridges.iter().any(|bridge| bridge.is_ipv6()))?;
         }
         attach_all(&mut Socket::open(Family::Route)?, parameters, &namespace, interfaces, guard)
     };

@@ -158,6 +158,13 @@ impl TryFrom<Written> for Interface {
     }
 }
 
+impl Bridge {
+    /// Whether its network has IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.addresses.iter().any(Cidr::is_ipv6)
+    }
+}
+
 impl Cidr {
     /// Whether its family is IPv6.
     pub fn is_ipv6(&self) -> bool {

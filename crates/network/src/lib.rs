@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod egress;
 pub mod error;
 pub mod hub;
+mod inner;
 mod keyed;
 pub mod link;
 pub mod names;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::description::{Cidr, Mac, octets};
 use crate::error::{Error, Result};
-use crate::netlink::{Attributes, Message, Socket, attribute, read_u32};
+use crate::netlink::{Attributes, Batch, Message, Socket, attribute, read_u32};
 
 pub(crate) const IFLA_ADDRESS: u16 = 1;
 pub(crate) const IFLA_IFNAME: u16 = 3;
@@ -214,6 +214,14 @@ pub(crate) fn look(socket: &mut Socket, name: &str) -> Result<Option<Found>> {
 pub fn index_of(socket: &mut Socket, name: &str) -> Result<u32> {
     let found = look(socket, name)?.map(|found| found.index);
     found.ok_or_else(|| Error::new("INTERFACE_NOT_FOUND", format!("there is no network interface {name}")))
+}
+
+/// Removes a link; one that is gone is none.
+pub(crate) fn remove(socket: &mut Socket, name: &str) -> Result<()> {
+    let Some(found) = look(socket, name)? else { return Ok(()) };
+    let mut batch = Batch::new();
+    batch.tolerating(format!("cannot remove the interface {name}"), libc::ENODEV, delete(found.index));
+    socket.change(batch)
 }
 
 fn read(entry: &[u8]) -> Option<Found> {

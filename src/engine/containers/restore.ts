@@ -21,7 +21,7 @@ import type { Paths } from './paths.ts';
 import { prepareDirectories } from './prepare.ts';
 import { dying, ignoringMissing, reconcile, removeRemains, whileDead } from './reap.ts';
 import type { Settings } from './settings.ts';
-import { type Claim, claimLock, Life, type Restore } from './start.ts';
+import { type Claim, claimLock, letGo, Life, type Restore } from './start.ts';
 import { supervision } from './supervision.ts';
 import { whiteouts } from './whiteouts.ts';
 
@@ -70,7 +70,7 @@ export async function restoreArchive(
         document: settings,
       });
     } catch (error) {
-      close(lock);
+      letGo(paths, lock);
       throw error;
     }
     try {

@@ -1,5 +1,5 @@
 // Monitors that wait for containers, each with what can be made before anybody knows which container it will be
-// (ARCHITECTURE.md, "Spares"). For programs that run many; a command runs one.
+// (ARCHITECTURE.md, "Life of a container, and crashes"). For programs that run many; a command runs one.
 
 import { readFileSync, renameSync } from 'node:fs';
 
@@ -46,12 +46,12 @@ export class Spares {
     if (this.#waiting.length === 0) return undefined;
     const network = this.#networkOf(settings);
     const paths = containerPaths(this.#engine.root, this.#engine.runRoot, id);
-    for (;;) {
-      const at = this.#waiting.findIndex((spare) => isAt(spare, network));
-      const [spare] = at < 0 ? [] : this.#waiting.splice(at, 1);
-      if (spare === undefined || hand(spare, paths)) return spare && { ...spare, paths };
+    for (const spare of this.#waiting.filter((each) => isAt(each, network))) {
+      this.#waiting.splice(this.#waiting.indexOf(spare), 1);
+      if (hand(spare, paths)) return { ...spare, paths };
       void dismiss(spare);
     }
+    return undefined;
   }
 
   /** As a container has started: sees to it that one like its monitor is waiting, and as many as are wanted. */

@@ -1,4 +1,5 @@
-// A port that the whole network reaches is often a surprise: it is said once in the life of an engine's root.
+// Whom published ports are open to: nobody, which is said every time, or the whole network, which is often a surprise and is said
+// once in the life of an engine's root.
 
 import { closeSync, openSync } from 'node:fs';
 import type { NetworkRow } from '../../native.ts';

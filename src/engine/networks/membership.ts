@@ -4,7 +4,7 @@
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { close, type ContainerRow, type NetworkRow, removeRunDirectory } from '../../native.ts';
+import { close, type ContainerRow, type NetworkRow } from '../../native.ts';
 import { Connection } from '../containers/connection.ts';
 import { answerTime, MonitorUnresponsiveError } from '../containers/exit.ts';
 import { checkRequest } from '../containers/networking.ts';
@@ -14,7 +14,7 @@ import { prepareFiles } from '../containers/prepare.ts';
 import { isAlive, isEnded, reachMonitor } from '../containers/reach.ts';
 import { reconcile } from '../containers/reap.ts';
 import type { Settings } from '../containers/settings.ts';
-import { claimLock } from '../containers/start.ts';
+import { claimLock, letGo } from '../containers/start.ts';
 import type { Engine } from '../engine.ts';
 import { ConflictError, NotFoundError } from '../errors.ts';
 import { freeInterface } from './endpoints.ts';
@@ -116,14 +116,12 @@ export async function exclusively(
 ): Promise<void> {
   await reconcile(engine);
   const row = engine.database.container(container);
-  const { runDirectory } = containerPaths(engine.root, engine.runRoot, row.id);
   if (!isAlive(row)) {
-    const { lock } = claimLock(engine, row.id);
+    const { paths, lock } = claimLock(engine, row.id);
     try {
       await work(engine.database.container(row.id), () => Promise.resolve());
     } finally {
-      removeRunDirectory(runDirectory);
-      close(lock);
+      letGo(paths, lock);
     }
     return;
   }

@@ -179,7 +179,6 @@ impl Monitor {
             monitor.add_client(socket);
         }
         if let Some(hub) = hub {
-            hub.enter()?;
             monitor.watch_hub(hub)?;
         }
         Ok(monitor)

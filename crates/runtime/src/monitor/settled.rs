@@ -32,6 +32,9 @@ impl Settled {
             seal()?;
         }
         let Inherited { lock, client } = setup::inherited()?;
+        if let Some(hub) = &hub {
+            hub.enter()?;
+        }
         trace.mark("sealed");
         Ok(Self { rootless, hub, lock, client, trace })
     }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::launch::Launch;
 use crate::rootless::{self, Hub};
 
-/// What is known beforehand. ARCHITECTURE.md, "Spares", is its specification.
+/// What is known beforehand. ARCHITECTURE.md, "The spare", is its specification.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spare {
@@ -45,7 +45,7 @@ pub fn run(mut documents: Lines, is_safe: bool, trace: Trace) -> Result<ExitCode
     };
     let mut settled = Settled::new(is_safe, entered, trace)?;
     let is_for_networks = cable.is_some();
-    let place = Place::prepare(&settled, cable)?;
+    let place = Place::prepare(cable)?;
     settled.trace.mark("spare");
     if let Some(hub) = &mut settled.hub {
         keep(hub, &documents)?;
@@ -99,10 +99,7 @@ impl Place {
     }
 
     /// Makes everything. Without its bridge there is no cable yet, which then comes as it comes without a spare.
-    fn prepare(settled: &Settled, cable: Option<Cable>) -> Result<Self> {
-        if let Some(hub) = &settled.hub {
-            hub.enter()?;
-        }
+    fn prepare(cable: Option<Cable>) -> Result<Self> {
         let namespace = namespace::new()?;
         let cable = match cable {
             Some(cable) => {
